@@ -1,0 +1,1 @@
+"""Recipes, the demo backbone, styles and scripts that ship with the package."""

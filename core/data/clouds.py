@@ -1,0 +1,101 @@
+"""What every data set becomes: labelled clouds of one size in memory, and the preparation that a new cloud needs too.
+
+Shapes: S clouds, N points; coordinates float32, labels int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from ..errors import UserError
+from ..schema import Config
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total) while a data set loads."""
+
+
+class Preparation(Config):
+    """How a raw cloud becomes the model's input; saved with the adapter, so that prediction does the same."""
+
+    points: int = Field(1024, ge=16, le=65536, description="points per cloud that the model sees")
+    normalize: Literal["none", "unit-sphere"] = Field(
+        "unit-sphere", description="unit-sphere: centre at the mean, divide by the largest norm; none: as they are"
+    )
+
+
+@dataclass(frozen=True)
+class Clouds:
+    """One split. `points` (S, N, 3) float32, already normalised; `labels` (S,) int64; `names` tell a person which."""
+
+    points: np.ndarray
+    labels: np.ndarray
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> Clouds:
+        return Clouds(self.points[index], self.labels[index], tuple(self.names[i] for i in index))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded data set. `validation` is None only where nothing may be chosen on it; `test` where none was given."""
+
+    train: Clouds
+    validation: Clouds | None
+    test: Clouds | None
+    classes: tuple[str, ...]
+    preparation: Preparation
+    fingerprint: str
+    notes: tuple[str, ...] = field(default=())
+    """What the reader did that the user should know: files skipped and why, clouds topped up, splits made."""
+
+
+def check_cloud(points: np.ndarray, name: str, least: int = 1) -> np.ndarray:
+    """Return (N, 3) float32 of `points`, or refuse: wrong shape, NaN or infinite values, fewer than `least` points."""
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] < 3:
+        raise UserError(
+            f"{name} is not a point cloud", got=tuple(points.shape), expected="an array of shape (N, 3) or wider"
+        )
+    points = np.ascontiguousarray(points[:, :3], dtype=np.float32)
+    bad = int((~np.isfinite(points)).any(axis=1).sum())
+    if bad:
+        raise UserError(
+            f"{name} has {bad} of {len(points)} points with NaN or infinite coordinates",
+            expected="finite numbers",
+            remedy="Remove those points and try again",
+        )
+    if len(points) < least:
+        raise UserError(
+            f"{name} has too few points",
+            got=len(points),
+            expected=f"at least {least}, which the model needs",
+            remedy="Use a denser scan or a backbone with fewer groups",
+        )
+    return points
+
+
+def normalize(points: np.ndarray, how: str) -> np.ndarray:
+    """Return the cloud (N, 3) centred at its mean and divided by its largest norm, or as it is (`none`)."""
+    if how == "none":
+        return points
+    centred = points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
+    radius = float(np.linalg.norm(centred, axis=1).max())
+    return centred / radius if radius > 0 else centred
+
+
+def resize(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return exactly `count` points: a random subset without repetition, or all of them and some twice."""
+    have = len(points)
+    if have == count:
+        return points
+    if have > count:
+        return points[rng.choice(have, count, replace=False)]
+    return np.concatenate([points, points[rng.choice(have, count - have, replace=True)]])

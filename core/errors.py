@@ -1,0 +1,26 @@
+"""The one error type that a user is meant to read."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something the user can mend: says what was wrong, which value, what was expected and what to do.
+
+    The page shows it as is; the command line prints it and exits with 2.
+    """
+
+    def __init__(self, what: str, *, got: object = None, expected: str | None = None, remedy: str | None = None):
+        parts = [what.rstrip(".") + (f": {got!r}" if got is not None else "") + "."]
+        if expected:
+            parts.append(f"Expected {expected.rstrip('.')}.")
+        if remedy:
+            parts.append(remedy.rstrip(".") + ".")
+        super().__init__(" ".join(parts))
+        self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
+
+    def __reduce__(self):
+        return (_rebuild, (self.what, self.got, self.expected, self.remedy))
+
+
+def _rebuild(what: str, got: object, expected: str | None, remedy: str | None) -> UserError:
+    return UserError(what, got=got, expected=expected, remedy=remedy)

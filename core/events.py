@@ -1,0 +1,121 @@
+"""What a run says while it goes on: small typed events, in order, each one line of JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Union
+
+from pydantic import Field, TypeAdapter
+
+from .schema import Config
+
+
+class Stage(Config):
+    """The run entered a named stage: `data`, `backbone`, `train`, `test`, `save`."""
+
+    kind: Literal["stage"] = "stage"
+    stage: str
+    message: str = ""
+
+
+class Note(Config):
+    """A line for the log that a person reads; `warning` asks for attention."""
+
+    kind: Literal["note"] = "note"
+    message: str
+    level: Literal["info", "warning"] = "info"
+
+
+class Plan(Config):
+    """Known once data and model are built: sizes of what is about to happen."""
+
+    kind: Literal["plan"] = "plan"
+    trainable: int
+    total: int
+    adapter_bytes: int
+    classes: tuple[str, ...]
+    train_clouds: int
+    validation_clouds: int
+    test_clouds: int
+    epochs: int
+    steps_per_epoch: int
+    device: str
+    precision: str
+
+
+class Step(Config):
+    """One optimiser step. `step` counts from 1 over the whole run; `loss` is the mean over the batch."""
+
+    kind: Literal["step"] = "step"
+    step: int
+    epoch: int
+    loss: float
+    lr: float
+    grad_norm: float
+    clouds_per_second: float
+    eta_seconds: float
+
+
+class Epoch(Config):
+    """One finished epoch (counted from 1). Accuracies in 0..1; validation is None where there is none."""
+
+    kind: Literal["epoch"] = "epoch"
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = Field(None, description="only under the papers' best-on-test protocol")
+    lr: float
+    best: bool = False
+    seconds: float
+    peak_memory_bytes: int = 0
+
+
+class Checkpoint(Config):
+    """The run can resume from here: written, synced and renamed into place."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    step: int
+    epoch: int
+
+
+class Scores(Config):
+    """Result on one split. `confusion[i][j]` counts clouds of class i that were called j."""
+
+    kind: Literal["scores"] = "scores"
+    split: Literal["validation", "test"]
+    accuracy: float
+    loss: float
+    mean_class_accuracy: float
+    per_class: tuple[float | None, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+
+class Finished(Config):
+    """The last event of a run that ended well; `adapter` is the folder's name inside the run's folder."""
+
+    kind: Literal["finished"] = "finished"
+    best_epoch: int
+    epochs: int
+    validation_accuracy: float | None
+    test_accuracy: float | None
+    selected_on: Literal["validation", "test", "last"]
+    adapter: str
+    adapter_bytes: int
+    trainable: int
+    seconds: float
+
+
+class Interrupted(Config):
+    """The run was asked to stop; it can resume from the last checkpoint."""
+
+    kind: Literal["interrupted"] = "interrupted"
+    step: int
+    epoch: int
+
+
+Event = Annotated[
+    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Interrupted], Field(discriminator="kind")
+]
+parse_event: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,36 @@
+"""The base of every configuration object: typed, frozen, strict, with errors a person can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import UserError
+
+
+class Config(BaseModel):
+    """A frozen value object. Unknown keys and impossible values are refused by name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+
+def explain(error: ValidationError, subject: str) -> UserError:
+    """Turn pydantic's first complaint into one sentence that names the key, the value and what was expected."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or subject
+    more = f" ({error.error_count() - 1} more like this)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return UserError(f"{subject}: unknown key {key}{more}", remedy="Remove it or correct its spelling")
+    if first["type"] == "union_tag_invalid":
+        tags = first.get("ctx", {}).get("expected_tags", "")
+        got: Any = first.get("ctx", {}).get("tag")
+        return UserError(f"{subject}: unknown {key}{more}", got=got, expected=f"one of {tags}")
+    if first["type"] == "union_tag_not_found":
+        return UserError(f"{subject}: {key} does not say which kind it is{more}", expected="a key `kind`")
+    if first["type"] == "missing":
+        return UserError(f"{subject}: {key} is missing{more}", remedy="Add it")
+    if first["type"] == "value_error" and isinstance(first.get("ctx", {}).get("error"), UserError):
+        return first["ctx"]["error"]
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return UserError(f"{subject}: {key} does not fit{more}", got=first.get("input"), expected=message)

@@ -1,0 +1,1 @@
+"""The trainer: a generator of typed events."""

@@ -1,0 +1,2 @@
+from ...core import models
+def main(): print(models.__name__)

@@ -1,0 +1,1 @@
+"""The running: Celery app, run store, supervision, embedded Redis. Knows no Gradio."""
