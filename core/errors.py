@@ -18,9 +18,6 @@ class UserError(Exception):
         super().__init__(" ".join(parts))
         self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
 
-    def __reduce__(self):
-        return (_rebuild, (self.what, self.got, self.expected, self.remedy))
 
-
-def _rebuild(what: str, got: object, expected: str | None, remedy: str | None) -> UserError:
-    return UserError(what, got=got, expected=expected, remedy=remedy)
+class Diverged(UserError):
+    """The loss or a gradient stopped being a finite number."""

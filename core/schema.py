@@ -30,7 +30,5 @@ def explain(error: ValidationError, subject: str) -> UserError:
         return UserError(f"{subject}: {key} does not say which kind it is{more}", expected="a key `kind`")
     if first["type"] == "missing":
         return UserError(f"{subject}: {key} is missing{more}", remedy="Add it")
-    if first["type"] == "value_error" and isinstance(first.get("ctx", {}).get("error"), UserError):
-        return first["ctx"]["error"]
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     return UserError(f"{subject}: {key} does not fit{more}", got=first.get("input"), expected=message)

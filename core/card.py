@@ -1,0 +1,75 @@
+"""The model card of an adapter: what it is, how it was made, how well it did, how to load it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+
+def render(config: dict[str, Any], run_yaml: str) -> str:
+    """Return the README.md of an adapter from its config (as plain data) and the run's YAML."""
+    backbone, method = config["backbone"], config["adapter_type"]
+    front = {
+        "library_name": config["library_name"],
+        "tags": ["point-cloud", "3d", "adapter", method, backbone["kind"]],
+        "license": "apache-2.0",
+    }
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {method} adapter for {len(config['classes'])} classes",
+        "",
+        f"Fine-tuned with [Pointsmith](https://pypi.org/project/pointsmith/) on the backbone `{backbone['kind']}` "
+        f"({backbone['origin']}).",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| Classes | {', '.join(config['classes'])} |",
+        f"| Trainable parameters | {config['trainable_parameters']:,} of {config['total_parameters']:,} "
+        f"({100 * config['trainable_parameters'] / config['total_parameters']:.2f} %) |",
+        f"| Points per cloud | {config['preparation']['points']}, normalised: {config['preparation']['normalize']} |",
+        f"| Backbone hash | `{backbone['sha256'] or 'included'}` |",
+        f"| Data fingerprint | `{config['dataset_fingerprint'] or 'unknown'}` |",
+        *_metrics(config["metrics"]),
+        "",
+        "## Use it",
+        "",
+        "```bash",
+        "pointsmith predict PATH_OF_THIS_FOLDER cloud.ply",
+        "```",
+        "",
+        "```python",
+        "from pointsmith.core.predict import Predictor",
+        'predictor = Predictor.load("PATH_OF_THIS_FOLDER")',
+        "print(predictor.predict([points])[0].label)  # points: array of shape (N, 3)",
+        "```",
+        "",
+        "## How it was trained",
+        "",
+        "```yaml",
+        run_yaml.strip(),
+        "```",
+        "",
+        "`pointsmith train --config` with this YAML trains it again.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metrics(metrics: dict[str, Any]) -> list[str]:
+    rows: list[str] = []
+    if metrics.get("test_accuracy") is not None:
+        rows.append(f"| Test accuracy | {100 * metrics['test_accuracy']:.2f} % |")
+    if metrics.get("validation_accuracy") is not None:
+        rows.append(f"| Validation accuracy | {100 * metrics['validation_accuracy']:.2f} % |")
+    if metrics.get("selected_on"):
+        how = {
+            "validation": "best on validation; the test set was used once, at the end",
+            "last": "the last one",
+            "test": "best on the TEST set (the papers' protocol: the test accuracy is optimistic)",
+        }[metrics["selected_on"]]
+        rows.append(f"| Epoch kept | {metrics.get('best_epoch')} of {metrics.get('epochs')}: {how} |")
+    return rows

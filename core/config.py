@@ -1,0 +1,158 @@
+"""One object that says everything about a run: the form fills it, the command line reads it, the queue stores it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from .data.augment import AugmentConfig
+from .data.config import DataConfig, DemoData
+from .errors import UserError
+from .models.backbones import BackboneConfig, DemoBackboneConfig
+from .models.head import HeadConfig
+from .peft.dapt import DAPTConfig
+from .peft.registry import MethodUnion
+from .schema import Config, explain
+
+
+class OptimConfig(Config):
+    """AdamW, its schedule and its limits."""
+
+    lr: float = Field(5e-4, gt=0, le=1, description="peak learning rate")
+    weight_decay: float = Field(
+        0.05, ge=0, le=1, description="not applied to vectors, biases and tokens, as the papers do"
+    )
+    schedule: Literal["cosine", "paper", "constant"] = Field(
+        "cosine",
+        description="cosine: warm-up and cosine, every step; paper: every epoch, one epoch late, as the published code",
+    )
+    warmup_epochs: float = Field(1.0, ge=0, description="epochs from `warmup_lr` up to `lr`")
+    warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the very start")
+    min_lr: float = Field(1e-6, ge=0, description="learning rate at the end of the cosine")
+    clip: float = Field(10.0, gt=0, description="gradient norm above which gradients are scaled down")
+
+
+class RunConfig(Config):
+    """Everything a fine-tuning run is determined by, up to the device it runs on."""
+
+    backbone: BackboneConfig = Field(DemoBackboneConfig(), description="the pre-trained transformer")
+    method: MethodUnion = Field(DAPTConfig(), description="how it is fine-tuned")
+    data: DataConfig = Field(DemoData(), description="what it learns from")
+    head: HeadConfig = Field(HeadConfig(), description="the classification head")
+    augment: AugmentConfig = Field(AugmentConfig(), description="random changes of the training clouds")
+    optim: OptimConfig = Field(OptimConfig(), description="optimiser and schedule")
+    epochs: int = Field(10, ge=1, le=10000, description="passes over the training clouds")
+    batch_size: int = Field(32, ge=2, le=4096, description="clouds per step")
+    batchnorm: Literal["paper", "frozen"] = Field(
+        "paper",
+        description="the frozen backbone's batch norms: `paper` lets their statistics drift as the published runs did "
+        "and saves them with the adapter; `frozen` keeps them",
+    )
+    select: Literal["validation", "last", "test"] = Field(
+        "validation",
+        description="which epoch is kept: best on validation, the last, or best on the TEST set "
+        "(the papers' protocol; its test accuracy is optimistic)",
+    )
+    patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="auto: bf16 on GPUs that have it, float32 elsewhere"
+    )
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of initialisation, order, augmentation and dropout")
+    checkpoint_seconds: float = Field(
+        30.0, ge=0, description="at most so much training between two checkpoints (one at each epoch's end anyway)"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> RunConfig:
+        least, points = self.backbone.least_points, self.data.preparation.points
+        if points < least:
+            raise UserError(
+                "data.preparation.points is too small for the backbone",
+                got=points,
+                expected=f"at least {least} ({self.backbone.groups} groups of {self.backbone.group_size} points)",
+                remedy="Raise the points or lower backbone.groups",
+            )
+        if self.select == "validation" and self.data.validation == 0:
+            raise UserError(
+                "select is `validation` but data.validation is 0",
+                remedy="Hold out a share, or choose `last` or (labelled as such) `test`",
+            )
+        for part in self.head.parts or ():
+            if part.startswith("prompt") and "prompt-mean" not in self.method.head_parts():
+                raise UserError(f"The method {self.method.kind} has no prompts for the head", got=part)
+        return self
+
+    def to_yaml(self) -> str:
+        """Return the config as YAML, only what differs from the defaults of each part."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what differs from the defaults, JSON-able; every part keeps its `kind`."""
+        content = json.loads(self.model_dump_json(exclude_defaults=True))
+        for part in ("backbone", "method", "data"):
+            content[part] = {"kind": getattr(self, part).kind, **content.get(part, {})}
+        order = [name for name in type(self).model_fields if name in content]
+        return {name: content[name] for name in order}
+
+
+def parse_config(content: Any, subject: str = "The configuration") -> RunConfig:
+    """Return a RunConfig from nested plain data; UserError names the first key that does not fit."""
+    if not isinstance(content, dict):
+        raise UserError(f"{subject} is not a mapping of keys to values", got=type(content).__name__)
+    try:
+        return RunConfig.model_validate(content)
+    except ValidationError as error:
+        raise explain(error, subject) from error
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a RunConfig from a YAML or JSON file; UserError says what does not fit."""
+    if not path.is_file():
+        raise UserError(f"No configuration file at {path}", remedy="Check the path")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        where = f" at line {line + 1}" if line is not None else ""
+        raise UserError(f"{path.name} is not valid YAML{where}") from error
+    return parse_config(content or {}, path.name)
+
+
+def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """Return `content` with `key.sub=value` assignments applied; values are read as YAML.
+
+    Naming a part's kind (`method=dapt`) replaces the whole part.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(content))
+    for assignment in assignments:
+        key, sign, value = assignment.partition("=")
+        if not sign or not key:
+            raise UserError("A setting is not of the form key=value", got=assignment, expected="e.g. optim.lr=0.001")
+        parsed = yaml.safe_load(value) if value else ""
+        if isinstance(parsed, str):
+            try:  # YAML 1.1 reads 1e-3 as text
+                parsed = float(parsed)
+            except ValueError:
+                pass
+        *path, leaf = key.split(".")
+        if not path and leaf in ("backbone", "method", "data") and isinstance(parsed, str):
+            result[leaf] = {"kind": parsed}
+            continue
+        place = result
+        for step in path:
+            place = place.setdefault(step, {})
+            if not isinstance(place, dict):
+                raise UserError(f"The setting {key} goes through {step}, which is a value", got=place)
+        place[leaf] = parsed
+    return result
+
+
+def choices(part: Literal["backbone", "method", "data"]) -> dict[str, type[Config]]:
+    """Return {kind: config class} of one part, in the order of its union."""
+    union = {"backbone": BackboneConfig, "method": MethodUnion, "data": DataConfig}[part]
+    classes = get_args(get_args(union)[0])
+    return {cls.model_fields["kind"].default: cls for cls in classes}

@@ -1,0 +1,57 @@
+"""From tokens to class scores: which tokens are pooled how, and the layers after them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..schema import Config
+
+Part = Literal["cls", "prompt-mean", "prompt-max", "patch-max", "patch-mean"]
+
+
+class HeadConfig(Config):
+    """The classification head. The default is the papers' three-layer head over what the method was published with."""
+
+    kind: Literal["mlp3", "mlp2", "linear"] = Field(
+        "mlp3", description="mlp3: three layers with batch norm (the papers'); mlp2: Point-BERT's own; linear: one layer"
+    )
+    parts: tuple[Part, ...] | None = Field(
+        None, description="what is joined: class token, prompts, patches; empty: as the method was published"
+    )
+    hidden: int = Field(256, ge=1, le=4096, description="width of the hidden layers")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout between them while training")
+
+
+def pool(tokens: Tensor, part: Part, patches: int) -> Tensor:
+    """Return (B, D) of one part of the tokens (B, L, D), of which the last `patches` are patches."""
+    if part == "cls":
+        return tokens[:, 0]
+    where, how = part.split("-")
+    chosen = tokens[:, 1:-patches] if where == "prompt" else tokens[:, -patches:]
+    return chosen.mean(dim=1) if how == "mean" else chosen.amax(dim=1)
+
+
+class ClassificationHead(nn.Module):
+    """Tokens (B, L, D) in, logits (B, C) out (Point-MAE's `cls_head_finetune`)."""
+
+    def __init__(self, config: HeadConfig, parts: tuple[Part, ...], dim: int, classes: int) -> None:
+        super().__init__()
+        self.parts = parts
+        width, hidden = dim * len(parts), config.hidden
+        if config.kind == "linear":
+            layers: list[nn.Module] = [nn.Linear(width, classes)]
+        elif config.kind == "mlp2":
+            layers = [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(hidden, classes)]
+        else:
+            layers = []
+            for inputs in (width, hidden):
+                layers += [nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(config.dropout)]
+            layers.append(nn.Linear(hidden, classes))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, tokens: Tensor, patches: int) -> Tensor:
+        return self.layers(torch.cat([pool(tokens, part, patches) for part in self.parts], dim=1))

@@ -1,0 +1,172 @@
+"""Published key layouts: how the names in somebody's weight file become ours.
+
+A layout is a list of rules (pattern, replacement), tried in order on each name. A name that no rule covers is unknown;
+a rule with replacement None drops what belongs to pre-training only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import UserError
+
+Rule = tuple[str, str | None]
+
+_BLOCK = r"blocks\.(?:blocks\.)?(\d+)\."
+
+
+def _trunk(prefix: str = "") -> tuple[Rule, ...]:
+    """The transformer as the authors' repositories name it, below `prefix`."""
+    return (
+        (prefix + r"encoder\.first_conv\.(\d)\.(.+)", r"trunk.patch_embed.local.\1.\2"),
+        (prefix + r"encoder\.second_conv\.(\d)\.(.+)", r"trunk.patch_embed.merged.\1.\2"),
+        (prefix + r"reduce_dim\.(.+)", r"trunk.patch_embed.reduce_dim.\1"),
+        (prefix + r"(pos_embed\.\d\..+)", r"trunk.\1"),
+        (prefix + r"(cls_token|cls_pos)", r"trunk.\1"),
+        (prefix + _BLOCK + r"(norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.(weight|bias)", r"trunk.blocks.\1.\2.\3"),
+        (prefix + r"norm\.(.+)", r"trunk.norm.\1"),
+    )
+
+
+def _hub_trunk(prefix: str = "") -> tuple[Rule, ...]:
+    """The same transformer as the Hub's `torch-pointcloud` files name it."""
+    stages = (("local_mlp", "local"), ("global_mlp", "merged"))
+    rules: list[Rule] = []
+    for theirs, ours in stages:
+        stem = prefix + rf"encoder\.{theirs}\."
+        rules += [
+            (stem + r"lins\.0\.(.+)", rf"trunk.patch_embed.{ours}.0.\1"),
+            (stem + r"norms\.0\.module\.(.+)", rf"trunk.patch_embed.{ours}.1.\1"),
+            (stem + r"lins\.1\.(.+)", rf"trunk.patch_embed.{ours}.3.\1"),
+        ]
+    return (
+        *rules,
+        (prefix + r"reduce_dim\.(.+)", r"trunk.patch_embed.reduce_dim.\1"),
+        (prefix + r"pos_embed\.lins\.0\.(.+)", r"trunk.pos_embed.0.\1"),
+        (prefix + r"pos_embed\.lins\.1\.(.+)", r"trunk.pos_embed.2.\1"),
+        (prefix + r"(cls_token|cls_pos)", r"trunk.\1"),
+        (prefix + _BLOCK + r"(norm[12]|attn\.qkv|attn\.proj)\.(weight|bias)", r"trunk.blocks.\1.\2.\3"),
+        (prefix + _BLOCK + r"mlp\.lins\.0\.(.+)", r"trunk.blocks.\1.mlp.fc1.\2"),
+        (prefix + _BLOCK + r"mlp\.lins\.1\.(.+)", r"trunk.blocks.\1.mlp.fc2.\2"),
+        (prefix + r"norm(?:_f)?\.(.+)", r"trunk.norm.\1"),
+    )
+
+
+_HEAD: tuple[Rule, ...] = ((r"cls_head_finetune\.(\d)\.(.+)", r"head.layers.\1.\2"),)
+_HUB_HEAD: tuple[Rule, ...] = (
+    (r"head\.lins\.0\.(.+)", r"head.layers.0.\1"),
+    (r"head\.norms\.0\.module\.(.+)", r"head.layers.1.\1"),
+    (r"head\.lins\.1\.(.+)", r"head.layers.4.\1"),
+    (r"head\.norms\.1\.module\.(.+)", r"head.layers.5.\1"),
+    (r"head\.lins\.2\.(.+)", r"head.layers.8.\1"),
+)
+
+
+def _tfts(theirs: str, ours: str) -> tuple[Rule, ...]:
+    return tuple((theirs.replace("@", word), f"{ours}.{word}") for word in ("gamma", "beta"))
+
+
+_DAPT: tuple[Rule, ...] = (
+    *_tfts(r"tfts_@_1", r"method.embed"),
+    *_tfts(r"tfts_@_2", r"method.final"),
+    *_tfts(_BLOCK + r"tfts_@_1", r"method.blocks.\1.tfts.norm1"),
+    *_tfts(_BLOCK + r"tfts_@_2", r"method.blocks.\1.tfts.norm2"),
+    *_tfts(_BLOCK + r"tfts_@_3", r"method.blocks.\1.prompt"),
+    *_tfts(_BLOCK + r"attn\.tfts_@_1", r"method.blocks.\1.tfts.qkv"),
+    *_tfts(_BLOCK + r"attn\.tfts_@_2", r"method.blocks.\1.tfts.proj"),
+    *_tfts(_BLOCK + r"mlp\.tfts_@_1", r"method.blocks.\1.tfts.fc1"),
+    *_tfts(_BLOCK + r"mlp\.tfts_@_2", r"method.blocks.\1.tfts.fc2"),
+    (_BLOCK + r"Adapter_MLP\.adapter_layer_norm_before\.(.+)", r"method.blocks.\1.adapter.norm.\2"),
+    (_BLOCK + r"Adapter_MLP\.scale\.(.+)", r"method.blocks.\1.adapter.scale.\2"),
+    (_BLOCK + r"Adapter_MLP\.(down|up)_proj\.(.+)", r"method.blocks.\1.adapter.\2.\3"),
+)
+
+_PRETRAINING: tuple[Rule, ...] = ((r"(MAE_decoder|decoder_pos_embed|increase_dim)\..+|mask_token", None),)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The rules of one published file; `lacks` are our names that the file is known not to have."""
+
+    rules: tuple[Rule, ...]
+    lacks: tuple[str, ...] = ()
+
+    def translate(self, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Return (our names with tensors, names that no rule knows). 1x1 convolutions become linear weights."""
+        known: dict[str, Tensor] = {}
+        unknown: list[str] = []
+        for name, tensor in tensors.items():
+            for pattern, replacement in self.rules:
+                match = re.fullmatch(pattern, name)
+                if match:
+                    if replacement is not None:
+                        known[match.expand(replacement)] = _linear(name, tensor)
+                    break
+            else:
+                unknown.append(name)
+        return known, unknown
+
+
+def _linear(name: str, tensor: Tensor) -> Tensor:
+    """Return a 1x1 convolution's weight (out, in, 1) as (out, in); anything else as it is."""
+    is_convolution = name.endswith("weight") and tensor.dim() == 3 and tensor.shape[-1] == 1
+    return tensor.squeeze(-1) if is_convolution else tensor
+
+
+_CLASS_TOKEN = ("trunk.cls_token", "trunk.cls_pos")
+
+LAYOUTS: dict[str, Layout] = {
+    "pointsmith": Layout(((r"(.+)", r"trunk.\1"),), lacks=_CLASS_TOKEN),
+    "pointmae": Layout((*_trunk(), *_HEAD)),
+    "act": Layout((*_trunk(), *_HEAD)),
+    "dapt": Layout((*_DAPT, *_trunk(), *_HEAD)),
+    "pointmae/pretrain": Layout((*_trunk(r"MAE_encoder\."), *_PRETRAINING), lacks=_CLASS_TOKEN),
+    "hub/point-mae-base.pretrain.yatian-pang": Layout(
+        (*_hub_trunk(r"MAE_encoder\."), *_PRETRAINING), lacks=_CLASS_TOKEN
+    ),
+    "hub/point-mae-base": Layout((*_hub_trunk(), *_HUB_HEAD)),
+}
+
+
+def recognise(names: Iterable[str]) -> str | None:
+    """Return which layout of a *pre-trained* file fits its names, or None."""
+    names = list(names)
+    for layout, mark in (
+        ("hub/point-mae-base.pretrain.yatian-pang", "MAE_encoder.encoder.local_mlp."),
+        ("pointmae/pretrain", "MAE_encoder.encoder.first_conv."),
+        ("pointsmith", "patch_embed.local."),
+        ("hub/point-mae-base", "encoder.local_mlp."),
+        ("pointmae", "encoder.first_conv."),
+    ):
+        if any(name.startswith(mark) for name in names):
+            return layout
+    return None
+
+
+def check_names(
+    wanted: dict[str, Tensor], given: dict[str, Tensor], unknown: list[str], subject: str, lacks: tuple[str, ...] = ()
+) -> None:
+    """Refuse weights whose names or shapes differ from `wanted`; the error lists what is missing, unknown, misshapen."""
+    missing = sorted(set(wanted) - set(given) - set(lacks))
+    extra = sorted(unknown) + sorted(set(given) - set(wanted))
+    misshapen = [
+        f"{name} is {tuple(given[name].shape)}, not {tuple(wanted[name].shape)}"
+        for name in sorted(set(wanted) & set(given))
+        if given[name].shape != wanted[name].shape
+    ]
+    if not (missing or extra or misshapen):
+        return
+    parts = [
+        f"{len(found)} {word} ({', '.join(found[:3])}{', …' if len(found) > 3 else ''})"
+        for word, found in (("missing", missing), ("unknown", extra), ("misshapen", misshapen))
+        if found
+    ]
+    raise UserError(
+        f"{subject} does not fit: {'; '.join(parts)}",
+        expected=f"exactly the {len(wanted)} tensors of this model",
+        remedy="Choose the layout and the sizes that the file was made with",
+    )

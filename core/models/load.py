@@ -1,0 +1,91 @@
+"""A backbone ready for use: built from its config, filled from its file, with a fingerprint of what it holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from ..errors import UserError
+from .backbones import Source
+from .files import fingerprint, read_tensors
+from .layouts import LAYOUTS, check_names, recognise
+from .point_transformer import PointTransformer, PointTransformerConfig
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A trunk; `initialised` are its parameters that no file provided (an adapter has to keep them)."""
+
+    trunk: PointTransformer
+    initialised: frozenset[str]
+    sha256: str
+    origin: str
+
+
+def load_backbone(
+    config: PointTransformerConfig, *, seed: int = 0, positions: Literal["every-block", "once"] = "every-block"
+) -> Loaded:
+    """Build the backbone and fill it. What the file lacks is drawn from `seed`, the same on every machine.
+
+    UserError when the file is absent, or does not fit the config: names what is missing, unknown or misshapen.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        trunk = PointTransformer(config, positions=positions)
+    state = trunk.state_dict()
+    if config.weights == "random":
+        return Loaded(trunk, frozenset(), fingerprint(state), f"random weights of seed {seed}")
+    if config.weights == "included":
+        return Loaded(trunk, frozenset(state), "", "the adapter itself")
+    path, layout_name = locate(config)
+    tensors = read_tensors(path)
+    layout_name = layout_name or recognise(tensors)
+    if layout_name is None:
+        raise UserError(
+            f"{path.name} is of no known layout", got=sorted(tensors)[:3], expected=f"one of {', '.join(LAYOUTS)}"
+        )
+    layout = LAYOUTS[layout_name]
+    given, unknown = layout.translate(tensors)
+    given = {name.removeprefix("trunk."): tensor for name, tensor in given.items() if name.startswith("trunk.")}
+    given = {name: tensor.to(state[name].dtype) if name in state else tensor for name, tensor in given.items()}
+    lacks = tuple(name.removeprefix("trunk.") for name in layout.lacks)
+    check_names(state, given, unknown, path.name, lacks)
+    trunk.load_state_dict({**state, **given})
+    return Loaded(trunk, frozenset(set(state) - set(given)), fingerprint(given), path.name)
+
+
+def locate(config: PointTransformerConfig) -> tuple[Path, str | None]:
+    """Return (file, name of its layout or None when the file itself must tell); fetches a Hub file that is not here."""
+    if config.weights != "pretrained":
+        return Path(config.weights).expanduser(), None
+    source: Source = type(config).source  # type: ignore[attr-defined]
+    if source.asset:
+        return ASSETS / source.asset, source.layout
+    if source.repository:
+        return fetch(source), source.layout
+    raise UserError(
+        "This backbone has no weights of its own", got=config.weights, expected="`random` or the path of a weight file"
+    )
+
+
+def fetch(source: Source) -> Path:
+    """Return the Hub file in the local cache, downloading it once at its pinned revision."""
+    import httpx2
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    assert source.repository
+    try:
+        return Path(hf_hub_download(source.repository, source.filename, revision=source.revision))
+    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+        raise UserError(
+            f"The weights {source.repository}/{source.filename} are not on this machine and could not be downloaded "
+            f"({type(error).__name__})",
+            remedy=f"Connect once, or download the file from https://huggingface.co/{source.repository} or "
+            f"{source.homepage} and give its path as `weights`",
+        ) from error

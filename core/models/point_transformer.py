@@ -1,0 +1,121 @@
+"""The point-cloud transformer that Point-MAE, Point-BERT, ACT and ReCon share (methods: Point-MAE, section 3).
+
+Shapes: B clouds, N points, G groups (patches) of K points, D width, L = 1 + prompts + G tokens. Tokens are ordered
+class token first, prompts next, patches last: cls = x[:, 0], prompts = x[:, 1:-G], patches = x[:, -G:].
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..schema import Config
+from .grouping import group
+from .patch_embed import PatchEmbed
+from .transformer import initialise, make_blocks
+from .tuned import tuned
+
+
+class PointTransformerConfig(Config):
+    """Sizes and behaviour of the transformer; the defaults are Point-MAE's."""
+
+    weights: str = Field(
+        "pretrained",
+        description="`pretrained` (the file this backbone is named after), `random`, a path to .safetensors or .pth, "
+        "or `included` (an imported adapter that carries its whole backbone)",
+    )
+    groups: int = Field(64, ge=1, le=2048, description="patches per cloud (G)")
+    group_size: int = Field(32, ge=1, le=256, description="points per patch (K)")
+    positions: Literal["method", "every-block", "once"] = Field(
+        "method",
+        description="where patch positions are added: before every block, once before the first, "
+        "or as the chosen method was published (DAPT once, others every block)",
+    )
+    drop_path: float = Field(0.1, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less")
+    skip_origin: bool = Field(
+        False,
+        description="as the published CUDA sampler: points within 0.0316 of the origin are never chosen as centres",
+    )
+    dim: int = Field(384, ge=8, le=2048, description="token width (D)")
+    depth: int = Field(12, ge=1, le=48, description="transformer blocks")
+    heads: int = Field(6, ge=1, le=64, description="attention heads")
+    mlp_ratio: float = Field(4.0, gt=0, le=16, description="hidden width of the feed-forward part over D")
+    widths: tuple[int, int, int] = Field((128, 256, 512), description="hidden widths of the mini-PointNet")
+    token_dim: int | None = Field(None, description="output width of the mini-PointNet where it differs from D")
+
+    @model_validator(mode="after")
+    def _divisible(self) -> PointTransformerConfig:
+        if self.dim % self.heads:
+            raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        return self
+
+    @property
+    def least_points(self) -> int:
+        """The fewest points a cloud may have."""
+        return max(self.groups, self.group_size)
+
+
+class PointTransformer(nn.Module):
+    """Points (B, N, 3) in, tokens (B, L, D) out, after the final norm."""
+
+    def __init__(self, config: PointTransformerConfig, *, positions: Literal["every-block", "once"] = "every-block"):
+        super().__init__()
+        self.config = config
+        self.positions = config.positions if config.positions != "method" else positions
+        dim = config.dim
+        self.patch_embed = PatchEmbed(dim, config.widths, config.token_dim)
+        self.pos_embed = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.cls_pos = nn.Parameter(torch.zeros(1, 1, dim))
+        self.tokens = nn.Identity()
+        self.blocks = make_blocks(dim, config.depth, config.heads, config.mlp_ratio, config.drop_path)
+        self.norm = nn.LayerNorm(dim)
+        initialise(self)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        nn.init.trunc_normal_(self.cls_pos, std=0.02)
+
+    @property
+    def num_patches(self) -> int:
+        return self.config.groups
+
+    def group(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (patches (B, G, K, 3) relative to their centres, centres (B, G, 3))."""
+        n = points.shape[1]
+        if n < self.config.least_points:
+            raise UserError(
+                "A cloud has too few points for this backbone",
+                got=n,
+                expected=f"at least {self.config.least_points} ({self.config.groups} groups of {self.config.group_size})",
+                remedy="Use a denser cloud or a backbone with fewer groups",
+            )
+        found = group(points, self.config.groups, self.config.group_size, skip_origin=self.config.skip_origin)
+        batch = torch.arange(points.shape[0], device=points.device)[:, None, None]
+        return points[batch, found.index] - found.centres[:, :, None], found.centres
+
+    def forward(self, points: Tensor) -> Tensor:
+        patches, centres = self.group(points)
+        return self.encode(patches, centres)
+
+    def encode(self, patches: Tensor, centres: Tensor) -> Tensor:
+        """Return the tokens (B, L, D) of grouped points; see `group`."""
+        b = patches.shape[0]
+        x = torch.cat([self.cls_token.expand(b, -1, -1), tuned(self.patch_embed, patches)], dim=1)
+        position = torch.cat([self.cls_pos.expand(b, -1, -1), self.pos_embed(centres)], dim=1)
+        x = tuned(self.tokens, x)
+        if self.positions == "once":
+            x = self.place(x, position)
+        for block in self.blocks:
+            x = tuned(block, self.place(x, position) if self.positions == "every-block" else x)
+        return tuned(self.norm, x)
+
+    def place(self, x: Tensor, position: Tensor) -> Tensor:
+        """Add positions (B, 1 + G, D) to class token and patches; prompts between them have none of their own."""
+        prompts = x.shape[1] - position.shape[1]
+        if not prompts:
+            return x + position
+        nothing = position.new_zeros(position.shape[0], prompts, position.shape[2])
+        return x + torch.cat([position[:, :1], nothing, position[:, 1:]], dim=1)

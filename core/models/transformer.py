@@ -1,0 +1,104 @@
+"""A pre-norm transformer whose every amendable operation runs through `tuned`; parameter names are timm's.
+
+Shapes: B batch, L tokens, D width, H heads. Operations of block i that a method may amend:
+``blocks.i.norm1 | attn | attn.qkv | attn.heads | attn.proj | norm2 | mlp | mlp.fc1 | mlp.fc2`` and ``blocks.i``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .tuned import tuned
+
+
+class DropPath(nn.Module):
+    """Drop the residual branch of whole samples with probability `rate` while training (stochastic depth)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = torch.empty((x.shape[0],) + (1,) * (x.dim() - 1), dtype=x.dtype, device=x.device).bernoulli_(keep)
+        return x * (mask / keep)
+
+
+class Heads(nn.Module):
+    """Split (B, L, 3D) into queries, keys and values (B, H, L, D/H); no parameters, so prefixes have a place."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        b, length, width = qkv.shape
+        q, k, v = qkv.view(b, length, 3, self.heads, width // (3 * self.heads)).permute(2, 0, 3, 1, 4)
+        return q, k, v
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention, (B, L, D) to (B, L, D)."""
+
+    def __init__(self, dim: int, heads: int, qkv_bias: bool) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
+        self.heads = Heads(heads)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = tuned(self.heads, tuned(self.qkv, x))
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return tuned(self.proj, mixed.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return tuned(self.fc2, F.gelu(tuned(self.fc1, x)))
+
+
+class Block(nn.Module):
+    """x + DropPath(attn(norm1 x)), then x + DropPath(mlp(norm2 x))."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, drop_path: float, qkv_bias: bool) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = Attention(dim, heads, qkv_bias)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(tuned(self.attn, tuned(self.norm1, x)))
+        return x + self.drop_path(tuned(self.mlp, tuned(self.norm2, x)))
+
+
+def make_blocks(
+    dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0, qkv_bias: bool = False
+) -> nn.ModuleList:
+    """Return `depth` blocks whose drop-path rate rises linearly from 0 to `drop_path`."""
+    rates = torch.linspace(0, drop_path, depth).tolist() if depth > 1 else [drop_path]
+    return nn.ModuleList(Block(dim, heads, mlp_ratio, rate, qkv_bias) for rate in rates)
+
+
+def initialise(module: nn.Module) -> None:
+    """Set linear weights to a truncated normal of deviation 0.02, biases to 0, norms to identity (as published)."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        elif isinstance(part, (nn.LayerNorm, nn.BatchNorm1d)):
+            nn.init.ones_(part.weight)
+            nn.init.zeros_(part.bias)

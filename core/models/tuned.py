@@ -1,0 +1,34 @@
+"""The one mechanism: run a frozen operation, then every delta that a method attached to it.
+
+A method of parameter-efficient fine-tuning is a table of rows (operation name, delta). A delta is called as
+``delta(x, y)`` with the operation's input and output and answers the new output. It is a module or a bound method,
+never a lambda, so that a model with deltas can be copied and compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+Delta = Callable[[Any, Any], Any]
+
+
+def tuned(operation: nn.Module, x: Any) -> Any:
+    """Return ``operation(x)`` after all of its deltas, in the order of their attachment."""
+    y = operation(x)
+    for delta in getattr(operation, "deltas", ()):  # getattr, not __dict__: torch.compile guards it
+        y = delta(x, y)
+    return y
+
+
+def attach(operation: nn.Module, delta: Delta) -> None:
+    """Append a delta to an operation. A plain tuple, so the operation neither owns nor saves it."""
+    operation.deltas = (*getattr(operation, "deltas", ()), delta)
+
+
+def detach(operation: nn.Module) -> None:
+    """Take every delta off an operation."""
+    if "deltas" in operation.__dict__:
+        del operation.deltas

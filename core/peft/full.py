@@ -1,0 +1,24 @@
+"""Full fine-tuning: every parameter of the backbone trains."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from ..models.point_transformer import PointTransformer
+from .method import Method, MethodConfig
+
+
+class FullConfig(MethodConfig):
+    """Train everything: the reference the adapters are measured against; the result is as large as the backbone."""
+
+    title: ClassVar[str] = "Full fine-tuning"
+    source: ClassVar[str] = "Point-MAE (ECCV 2022), section 4.2"
+    kind: Literal["full"] = "full"
+
+    def build(self, trunk: PointTransformer) -> Method:
+        return Full()
+
+
+class Full(Method):
+    def tunes(self, name: str) -> bool:
+        return True
