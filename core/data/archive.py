@@ -1,0 +1,78 @@
+"""Archives are opened under caps: on members, on bytes, and on where a member may land."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from ..errors import UserError
+
+_NESTED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
+# Text meshes shrink tenfold, repetitive ones perhaps a hundredfold; what shrinks more is made to fill memory.
+_RATIO = 250
+_SMALL = 16 << 20
+
+
+def check_members(archive: zipfile.ZipFile, name: str, *, max_bytes: int, max_members: int) -> list[zipfile.ZipInfo]:
+    """Return the archive's file members, or refuse the archive: too many, too large, or squeezed beyond belief."""
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    if len(members) > max_members:
+        raise UserError(f"{name} holds too many files", got=len(members), expected=f"at most {max_members}")
+    total = sum(member.file_size for member in members)
+    if total > max_bytes:
+        raise UserError(f"{name} unpacks to too many bytes", got=total, expected=f"at most {max_bytes}")
+    for member in members:
+        if member.file_size > _SMALL and member.file_size > _RATIO * max(member.compress_size, 1):
+            raise UserError(
+                f"{name} holds a member that unpacks to {member.file_size} bytes from {member.compress_size}",
+                got=member.filename,
+                expected=f"at most {_RATIO} bytes from each",
+            )
+        if member.flag_bits & 0x1:
+            raise UserError(f"{name} is encrypted", got=member.filename, remedy="Save it without a password")
+    return members
+
+
+def member_path(member: zipfile.ZipInfo, name: str) -> PurePosixPath:
+    """Return where a member of a data set belongs below its root, or refuse one that would land elsewhere."""
+    path = PurePosixPath(member.filename.replace("\\", "/"))
+    windows = PureWindowsPath(member.filename)
+    if path.is_absolute() or ".." in path.parts or windows.drive or windows.root or not path.parts:
+        raise UserError(f"{name} holds a member that points outside the archive", got=member.filename)
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise UserError(f"{name} holds a symbolic link", got=member.filename, remedy="Pack the file itself")
+    if path.suffix.lower() in _NESTED:
+        raise UserError(
+            f"{name} holds another archive", got=member.filename, remedy="Unpack it first, then pack only the files"
+        )
+    return path
+
+
+@contextmanager
+def unpacked(path: Path, *, max_bytes: int = 8 << 30, max_members: int = 200_000) -> Iterator[Path]:
+    """Yield a temporary folder with the members of the zip at `path`; the folder is removed at the end.
+
+    Raises UserError for an archive that is no zip, damaged, encrypted, nested, too large, or that reaches outside.
+    """
+    with tempfile.TemporaryDirectory(prefix="pointsmith-zip-") as folder:
+        root = Path(folder)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for member in check_members(archive, path.name, max_bytes=max_bytes, max_members=max_members):
+                    target = root / member_path(member, path.name)
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    # Mode x: of two members with one name neither may silently win.
+                    with archive.open(member) as source, target.open("xb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise UserError(
+                f"{path.name} cannot be unpacked ({reason})", remedy="Pack the folder again as a plain .zip"
+            ) from error
+        yield root

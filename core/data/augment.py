@@ -1,0 +1,78 @@
+"""Random changes to training clouds, whole batches at once and reproducible from a generator."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from typing_extensions import Self
+
+from ..errors import UserError
+from ..schema import Config
+
+
+class AugmentConfig(Config):
+    """What happens to every training cloud, drawn anew each time it is seen."""
+
+    kind: Literal["none", "scale-shift", "rotate", "rotate-scale-shift"] = Field(
+        "scale-shift", description="scale-shift: DAPT's and Point-MAE's; rotate: IDPT's and ReCon's on ScanObjectNN"
+    )
+    scale_min: float = Field(2 / 3, gt=0, le=100, description="smallest factor, drawn for each axis by itself")
+    scale_max: float = Field(3 / 2, gt=0, le=100, description="largest factor")
+    shift: float = Field(0.2, ge=0, le=100, description="largest move to either side, drawn for each axis by itself")
+    axis: Literal["x", "y", "z"] = Field("y", description="the axis that rotation turns about: the one that points up")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.scale_min > self.scale_max:
+            raise UserError("scale_min is larger than scale_max", got=self.scale_min, expected=f"≤ {self.scale_max}")
+        return self
+
+
+def augment(points: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """Return `points` (B, N, 3), each cloud rotated about one axis, then scaled and shifted, as `config` says.
+
+    `generator` lives on the points' device and alone decides. Source: the released training code of Point-MAE, DAPT
+    (scale in [2/3, 3/2] and shift within 0.2 for each axis) and IDPT (a full turn about y).
+    """
+    if config.kind in ("rotate", "rotate-scale-shift"):
+        points = torch.bmm(points, _rotations(points, config.axis, generator).transpose(1, 2))
+    if config.kind in ("scale-shift", "rotate-scale-shift"):
+        low, high = config.scale_min, config.scale_max
+        scale = _uniform(points, low, high, generator)
+        shift = _uniform(points, -config.shift, config.shift, generator)
+        points = points * scale + shift
+    return points
+
+
+def permute_points(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return `count` of each cloud's points in random order: (B, N, C) to (B, count, C), without repetition.
+
+    The order matters: farthest point sampling starts at index 0. Raises ValueError where count > N.
+    """
+    batch, have, _ = points.shape
+    if count > have:
+        raise ValueError(f"{count} points wanted of clouds that have {have}")
+    keys = torch.rand(batch, have, generator=generator, device=points.device)
+    index = keys.argsort(dim=1)[:, :count]
+    return points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[2]))
+
+
+def _uniform(points: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:
+    drawn = torch.rand(len(points), 1, 3, generator=generator, device=points.device, dtype=points.dtype)
+    return drawn * (high - low) + low
+
+
+def _rotations(points: Tensor, axis: str, generator: torch.Generator) -> Tensor:
+    drawn = torch.rand(len(points), generator=generator, device=points.device, dtype=points.dtype)
+    cos, sin = torch.cos(drawn * 2 * math.pi), torch.sin(drawn * 2 * math.pi)
+    fixed = "xyz".index(axis)
+    first, second = (fixed + 1) % 3, (fixed + 2) % 3
+    matrix = torch.zeros(len(points), 3, 3, device=points.device, dtype=points.dtype)
+    matrix[:, fixed, fixed] = 1
+    matrix[:, first, first], matrix[:, second, second] = cos, cos
+    matrix[:, first, second], matrix[:, second, first] = -sin, sin
+    return matrix

@@ -1,0 +1,105 @@
+"""A data set's config becomes the data set: read, split, normalised, checked and fingerprinted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import UserError
+from .clouds import Clouds, Dataset, Preparation, Progress, normalize
+from .config import DataConfig, DemoData, FolderData
+from .folder import read_folder
+from .h5 import read_h5
+from .procedural import CLASSES, make_split
+from .split import Parts, hold_out_validation, require_every_class
+
+
+def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None) -> Dataset:
+    """Return the data set that `config` describes, in memory, ready for a model that needs `least` points a cloud.
+
+    The validation part is cut from the training part, stratified and seeded, unless one was given or the share is 0;
+    the test part is touched by no choice. The same config and files give the same arrays, bit for bit.
+    Raises UserError.
+    """
+    if config.preparation.points < least:
+        raise UserError(
+            "preparation.points is smaller than the model needs",
+            got=config.preparation.points,
+            expected=f"at least {least}",
+        )
+    parts = _read(config, least, progress)
+    parts = hold_out_validation(parts, config.validation, config.split_seed)
+    require_every_class(parts.train, parts.classes, "train")
+    if parts.validation is not None:
+        require_every_class(parts.validation, parts.classes, "validation")
+    ready = {
+        part: _normalized(clouds, config.preparation) if clouds is not None else None
+        for part, clouds in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
+    }
+    assert ready["train"] is not None
+    return Dataset(
+        train=ready["train"],
+        validation=ready["validation"],
+        test=ready["test"],
+        classes=parts.classes,
+        preparation=config.preparation,
+        fingerprint=fingerprint(list(ready.values()), parts.classes, config.preparation),
+        notes=parts.notes,
+    )
+
+
+def _read(config: DataConfig, least: int, progress: Progress | None) -> Parts:
+    if isinstance(config, DemoData):
+        return _demo(config, progress)
+    if isinstance(config, FolderData):
+        return read_folder(config, least=least, progress=progress)
+    return read_h5(config, least=least, progress=progress)
+
+
+def _demo(config: DemoData, progress: Progress | None) -> Parts:
+    made: list[Clouds] = []
+    for done, (split, per_class) in enumerate((("train", config.train_per_class), ("test", config.test_per_class))):
+        if progress:
+            progress("generating shapes", done, 2)
+        points, labels, names = make_split(split, per_class, config.preparation.points, config.seed)
+        made.append(Clouds(np.asarray(points, np.float32), np.asarray(labels, np.int64), tuple(names)))
+    if progress:
+        progress("generating shapes", 2, 2)
+    return Parts(made[0], None, made[1], tuple(CLASSES))
+
+
+def _normalized(clouds: Clouds, preparation: Preparation) -> Clouds:
+    points = clouds.points
+    if preparation.normalize != "none":
+        points = np.stack([normalize(cloud, preparation.normalize) for cloud in points])
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
+    if len(bad):
+        # Finite when read: only coordinates near the end of float32's range overflow when they are normalised.
+        raise UserError(
+            f"{clouds.names[bad[0]]} has coordinates too large to normalise ({len(bad)} clouds like this)",
+            remedy="Scale it down",
+        )
+    return replace(clouds, points=np.ascontiguousarray(points, dtype=np.float32))
+
+
+def fingerprint(parts: list[Clouds | None], classes: tuple[str, ...], preparation: Preparation) -> str:
+    """Return sha256, in hex, over every part's clouds and labels (in any order), the classes and the preparation."""
+    total = hashlib.sha256()
+    for part in parts:
+        each = (
+            []
+            if part is None
+            else [_digest(cloud, label) for cloud, label in zip(part.points, part.labels, strict=True)]
+        )
+        total.update(f"{len(each)};".encode())
+        for digest in sorted(each):
+            total.update(digest)
+    total.update("\0".join(classes).encode("utf-8", "surrogateescape"))
+    total.update(preparation.model_dump_json().encode())
+    return total.hexdigest()
+
+
+def _digest(cloud: np.ndarray, label: np.integer) -> bytes:
+    return hashlib.sha256(int(label).to_bytes(8, "little") + cloud.astype("<f4").tobytes()).digest()

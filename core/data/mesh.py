@@ -1,0 +1,74 @@
+"""A mesh file becomes triangles in one frame, or bare vertices where it has no faces."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .archive import check_members
+from .gltf import check_gltf
+
+MESH_EXTENSIONS = frozenset({"obj", "off", "stl", "ply", "glb", "gltf", "3mf", "3dxml", "xaml", "dae"})
+_ZIPPED = {"3mf", "3dxml"}
+_MOST_TRIANGLES = 10_000_000
+
+
+def read_mesh(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (triangles (F, 3, 3), vertices (V, 3)) of all parts of a file, each moved to its place in the scene.
+
+    F is 0 where no part has faces. Raises ValueError with the reason for a file that holds nothing usable.
+    """
+    import trimesh  # most of a second to import: only those who open a mesh pay
+
+    extension = path.suffix[1:].lower()
+    data = path.read_bytes()
+    if not data:
+        raise ValueError("the file is empty")
+    if extension not in trimesh.available_formats():
+        raise ValueError("this installation lacks the package pycollada that opens COLLADA files")
+    if extension in _ZIPPED:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            check_members(archive, name, max_bytes=1 << 30, max_members=10_000)
+    resolver = None
+    if extension in ("glb", "gltf"):
+        check_gltf(path, data)
+        # Only a .gltf has its geometry in other files; nothing else may open what lies beside it.
+        resolver = trimesh.resolvers.FilePathResolver(str(path)) if extension == "gltf" else None
+    with warnings.catch_warnings():
+        # A broken file makes the parsers warn about casts; its reasons reach the user through the checks below.
+        warnings.simplefilter("ignore")
+        scene = trimesh.load_scene(
+            io.BytesIO(data), file_type=extension, resolver=resolver, process=False, skip_materials=True
+        )
+    return _gather(scene)
+
+
+def _gather(scene: Any) -> tuple[np.ndarray, np.ndarray]:
+    triangles: list[np.ndarray] = [np.empty((0, 3, 3))]
+    loose: list[np.ndarray] = [np.empty((0, 3))]
+    total = 0
+    for node in scene.graph.nodes_geometry:
+        matrix, key = scene.graph[node]
+        part = scene.geometry[key]
+        vertices = np.asarray(getattr(part, "vertices", ()), dtype=np.float64)
+        if vertices.ndim != 2 or vertices.shape[1] != 3 or not len(vertices):
+            continue
+        faces = np.asarray(getattr(part, "faces", ()), dtype=np.int64).reshape(-1, 3)
+        total += len(faces)
+        if total > _MOST_TRIANGLES:
+            raise ValueError(f"it has more than {_MOST_TRIANGLES} triangles; simplify it first")
+        if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
+            raise ValueError(f"a face names vertex {int(faces.max())} of {len(vertices)}")
+        matrix = np.asarray(matrix, dtype=np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite results are counted and refused by the caller
+            vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+        if len(faces):
+            triangles.append(vertices[faces])
+        else:
+            loose.append(vertices)
+    return np.concatenate(triangles), np.concatenate(loose)
