@@ -107,6 +107,17 @@ class Finished(Config):
     seconds: float
 
 
+class Pretrained(Config):
+    """The last event of a pre-training: the backbone's file inside the folder, its hash, the last epoch's loss."""
+
+    kind: Literal["pretrained"] = "pretrained"
+    file: str
+    sha256: str
+    loss: float
+    epochs: int
+    seconds: float
+
+
 class Interrupted(Config):
     """The run was asked to stop; it can resume from the last checkpoint."""
 
@@ -116,6 +127,6 @@ class Interrupted(Config):
 
 
 Event = Annotated[
-    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Interrupted], Field(discriminator="kind")
+    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Pretrained, Interrupted], Field(discriminator="kind")
 ]
 parse_event: TypeAdapter[Event] = TypeAdapter(Event)

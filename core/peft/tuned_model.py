@@ -95,6 +95,12 @@ class Tuned(nn.Module):
     def _is_kept(self, name: str) -> bool:
         return not name.startswith("trunk.") or name.removeprefix("trunk.") in self.kept_names
 
+    def saved_state(self) -> dict[str, Tensor]:
+        return self.adapter_state()
+
+    def load_saved(self, state: dict[str, Tensor], subject: str) -> None:
+        self.load_adapter(state, subject)
+
     @torch.no_grad()
     def load_adapter(self, state: dict[str, Tensor], subject: str = "The adapter") -> None:
         """Fill from `adapter_state` of an equal model. UserError names what is missing, unknown or misshapen."""

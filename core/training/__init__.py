@@ -1,1 +1,5 @@
 """The trainer: a generator of typed events."""
+
+from .train import train
+
+__all__ = ["train"]

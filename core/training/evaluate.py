@@ -1,0 +1,51 @@
+"""Scores of a model on one split."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..events import Scores
+from ..peft.tuned_model import Tuned
+
+
+@torch.inference_mode()
+def predict_logits(model: Tuned, points: Tensor, batch_size: int = 64) -> Tensor:
+    """Return logits (S, C) float32 of clouds (S, N, 3), in evaluation mode; the model's mode is put back after."""
+    was_training = model.training
+    model.eval()
+    try:
+        parts = [model(points[i : i + batch_size]).float() for i in range(0, len(points), batch_size)]
+    finally:
+        model.train(was_training)
+    return torch.cat(parts)
+
+
+def score(
+    model: Tuned, points: Tensor, labels: Tensor, classes: int, split: Literal["validation", "test"]
+) -> Scores:
+    """Return loss, accuracy, accuracy per class and the confusion matrix of `model` on a split."""
+    logits = predict_logits(model, points)
+    loss = float(F.cross_entropy(logits, labels))
+    answers = logits.argmax(dim=1)
+    confusion = torch.bincount(labels * classes + answers, minlength=classes * classes).view(classes, classes).cpu()
+    return scores_of(confusion.numpy(), loss, split)
+
+
+def scores_of(confusion: np.ndarray, loss: float, split: Literal["validation", "test"]) -> Scores:
+    """Return the scores that a confusion matrix (C, C) implies; a class without clouds has no accuracy."""
+    hits, totals = np.diag(confusion), confusion.sum(axis=1)
+    per_class = tuple(float(h / t) if t else None for h, t in zip(hits, totals))
+    known = [value for value in per_class if value is not None]
+    return Scores(
+        split=split,
+        accuracy=float(hits.sum() / totals.sum()),
+        loss=loss,
+        mean_class_accuracy=float(np.mean(known)),
+        per_class=per_class,
+        confusion=tuple(tuple(int(v) for v in row) for row in confusion),
+    )

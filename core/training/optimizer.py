@@ -1,0 +1,23 @@
+"""AdamW with the papers' rule for weight decay."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from .checkpoint import Saved
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Return whether weight decay applies: not to vectors, biases and tokens (Point-MAE's and DAPT's rule)."""
+    return parameter.dim() > 1 and not name.endswith(".bias") and "token" not in name
+
+
+def make_optimizer(model: Saved, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """Return AdamW over all that trains, in two groups: decayed and not."""
+    named = list(model.trainable())
+    groups = [
+        {"params": [p for n, p in named if decays(n, p)], "weight_decay": weight_decay},
+        {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, fused=True)

@@ -1,0 +1,265 @@
+"""The trainer: a generator of events that the command line, the worker, a notebook and a test all loop over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..adapters import describe, save_adapter
+from ..building import build
+from ..config import RunConfig
+from ..data.augment import augment, permute_points
+from ..data.clouds import Clouds, Dataset
+from ..data.load import load
+from ..errors import Diverged, UserError
+from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
+from .checkpoint import Checkpoints, State
+from .device import pick_device, pick_precision
+from .evaluate import score
+from .memory import peak_bytes
+from .optimizer import make_optimizer
+from .schedule import learning_rate
+
+
+def never() -> bool:
+    """The default of `stop`: go on to the end."""
+    return False
+
+
+def train(
+    config: RunConfig, folder: Path, *, device: str = "auto", stop: Callable[[], bool] = never
+) -> Iterator[Event]:
+    """Fine-tune as `config` says and yield what happens; ends with `Finished`, or `Interrupted` after `stop`.
+
+    Resumes from `folder/checkpoint` where one exists, on the CPU with the very numbers of an uninterrupted run.
+    The adapter is written to `folder/adapter`. UserError for what the user can mend, `Diverged` when the loss is
+    no longer finite.
+    """
+    yield Stage(stage="data", message=f"Loading {config.data.kind}")
+    dataset = load(config.data, least=config.backbone.least_points)
+    for note in dataset.notes:
+        yield Note(message=note)
+    yield Stage(stage="backbone", message=f"Loading {config.backbone.kind}")
+    yield from Trainer(config, folder, dataset, pick_device(device)).run(stop)
+
+
+class Trainer:
+    """One run: model, data on the device, optimiser and where it stands."""
+
+    def __init__(self, config: RunConfig, folder: Path, dataset: Dataset, device: torch.device) -> None:
+        self.config, self.folder, self.dataset, self.device = config, folder, dataset, device
+        self.classes = len(dataset.classes)
+        self.precision = pick_precision(config.precision, device)
+        self.built = build(config, self.classes)
+        self.model = self.built.model.to(device)
+        self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
+        self.checkpoints = Checkpoints(folder)
+        self.points, self.labels = _on_device(dataset.train, device)
+        self.batch = min(config.batch_size, len(dataset.train))
+        if self.batch < 2:
+            raise UserError("Too few training clouds", got=len(dataset.train), expected="at least 2")
+        self.steps_per_epoch = len(dataset.train) // self.batch
+        self.state = State(config=config.model_dump_json())
+        self.started = time.perf_counter()
+        self.saved = self.started
+
+    def run(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        config = self.config
+        trainable, total = self.model.count()
+        yield Plan(
+            trainable=trainable,
+            total=total,
+            adapter_bytes=self.built.adapter_bytes,
+            classes=self.dataset.classes,
+            train_clouds=len(self.dataset.train),
+            validation_clouds=len(self.dataset.validation or ()),
+            test_clouds=len(self.dataset.test or ()),
+            epochs=config.epochs,
+            steps_per_epoch=self.steps_per_epoch,
+            device=str(self.device),
+            precision=self.precision,
+        )
+        found = self.checkpoints.read(self.state.config)
+        if found:
+            self.state = found
+            self.checkpoints.restore(found, self.model, self.optimizer)
+            yield Note(message=f"Resumed after step {found.step} (epoch {found.epoch + 1})")
+        yield Stage(stage="train", message=f"{self.batch} clouds a step on {self.device}, {self.precision}")
+        while not self.state.finished:
+            yield from self._epoch(stop)
+            if stop() and not self.state.finished:
+                yield from self._interrupt()
+                return
+        yield from self._finish()
+
+    def _epoch(self, stop: Callable[[], bool]) -> Iterator[Event]:
+        """Train the rest of the current epoch, judge it, and write a checkpoint; return early when asked to stop."""
+        state, config = self.state, self.config
+        order = np.random.default_rng([config.seed, 1, state.epoch]).permutation(len(self.labels))
+        every = max(1, self.steps_per_epoch // 20)
+        self.model.train()
+        while state.batch < self.steps_per_epoch:
+            if stop():
+                return
+            chosen = torch.from_numpy(order[state.batch * self.batch : (state.batch + 1) * self.batch]).to(self.device)
+            begun = time.perf_counter()
+            loss, correct, norm, lr = self._step(chosen)
+            state.loss_sum, state.correct = state.loss_sum + loss * len(chosen), state.correct + correct
+            state.seen, state.batch, state.step = state.seen + len(chosen), state.batch + 1, state.step + 1
+            took = time.perf_counter() - begun
+            state.epoch_seconds += took
+            if state.batch % every == 0 or state.batch == self.steps_per_epoch:
+                yield self._step_event(loss, lr, norm, took)
+            if time.perf_counter() - self.saved > config.checkpoint_seconds and state.batch < self.steps_per_epoch:
+                yield self._checkpoint()
+        yield from self._judge()
+
+    def _step(self, chosen: Tensor) -> tuple[float, int, float, float]:
+        """Take one optimiser step; return (loss, correct answers, gradient norm, learning rate)."""
+        config, state = self.config, self.state
+        # Everything random in a step follows from (seed, step): resuming needs no generator state.
+        seed = int(np.random.SeedSequence([config.seed, 2, state.step]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        generator = torch.Generator(self.device).manual_seed(seed)
+        labels = self.labels[chosen]
+        points = permute_points(self.points[chosen], config.data.preparation.points, generator)
+        points = augment(points, config.augment, generator)
+        lr = learning_rate(
+            config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
+        with autocast:
+            logits = self.model(points)
+        loss = F.cross_entropy(logits.float(), labels)
+        penalty = self.model.method.penalty()
+        whole = loss if penalty is None else loss + penalty
+        self.optimizer.zero_grad(set_to_none=True)
+        whole.backward()
+        norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.model.trainable()], config.optim.clip)
+        correct = (logits.argmax(dim=1) == labels).sum()
+        numbers = torch.stack([loss.detach().double(), correct.double(), norm.detach().double()]).tolist()
+        if not all(np.isfinite(numbers)):
+            raise Diverged(
+                f"Training diverged at step {state.step + 1}: loss {numbers[0]:g}, gradient norm {numbers[2]:g}",
+                expected="finite numbers",
+                remedy="Lower optim.lr, lengthen the warm-up, or use precision float32",
+            )
+        self.optimizer.step()
+        return numbers[0], int(numbers[1]), numbers[2], lr
+
+    def _step_event(self, loss: float, lr: float, norm: float, took: float) -> Step:
+        state = self.state
+        done = state.epoch * self.steps_per_epoch + state.batch
+        per_step = (state.seconds + state.epoch_seconds) / max(1, done)
+        left = self.config.epochs * self.steps_per_epoch - done
+        return Step(
+            step=state.step,
+            epoch=state.epoch + 1,
+            loss=loss,
+            lr=lr,
+            grad_norm=norm,
+            clouds_per_second=self.batch / took,
+            eta_seconds=per_step * left,
+        )
+
+    def _judge(self) -> Iterator[Event]:
+        """End an epoch: validate, keep the best, write a checkpoint."""
+        state, config = self.state, self.config
+        begun = time.perf_counter()
+        validation = self._score("validation") if self.dataset.validation else None
+        test = self._score("test") if config.select == "test" else None
+        judged = {"validation": validation, "test": test, "last": None}[config.select]
+        state.epoch += 1
+        better = judged is None or (judged.accuracy, -judged.loss) > (state.best, -state.best_loss)
+        if better:
+            state.best_epoch = state.epoch
+            if judged is not None:
+                state.best, state.best_loss = judged.accuracy, judged.loss
+                self.checkpoints.keep_best(state, self.model.adapter_state())
+        state.epoch_seconds += time.perf_counter() - begun
+        yield Epoch(
+            epoch=state.epoch,
+            step=state.step,
+            train_loss=state.loss_sum / state.seen,
+            train_accuracy=state.correct / state.seen,
+            validation_loss=validation.loss if validation else None,
+            validation_accuracy=validation.accuracy if validation else None,
+            test_accuracy=test.accuracy if test else None,
+            lr=float(self.optimizer.param_groups[0]["lr"]),
+            best=better and judged is not None,
+            seconds=state.epoch_seconds,
+            peak_memory_bytes=peak_bytes(self.device),
+        )
+        state.seconds += state.epoch_seconds
+        state.batch, state.loss_sum, state.correct, state.seen, state.epoch_seconds = 0, 0.0, 0, 0, 0.0
+        waited = state.epoch - state.best_epoch
+        stopped_early = config.patience is not None and judged is not None and waited >= config.patience
+        state.finished = state.epoch >= config.epochs or stopped_early
+        yield self._checkpoint()
+        if stopped_early and state.epoch < config.epochs:
+            yield Note(message=f"Stopped early: no better epoch since epoch {state.best_epoch}")
+
+    def _score(self, split: str) -> Scores:
+        clouds = self.dataset.validation if split == "validation" else self.dataset.test
+        if clouds is None:
+            raise UserError("select is `test` but this data set has no test clouds", remedy="Choose `validation`")
+        points, labels = _on_device(clouds, self.device)
+        return score(self.model, points, labels, self.classes, "validation" if split == "validation" else "test")
+
+    def _checkpoint(self) -> Checkpoint:
+        self.checkpoints.write(self.state, self.model, self.optimizer)
+        self.saved = time.perf_counter()
+        return Checkpoint(step=self.state.step, epoch=self.state.epoch)
+
+    def _interrupt(self) -> Iterator[Event]:
+        yield self._checkpoint()
+        yield Interrupted(step=self.state.step, epoch=self.state.epoch)
+
+    def _finish(self) -> Iterator[Event]:
+        """Put the chosen epoch back, score it once on the test clouds, and write the adapter."""
+        state, config = self.state, self.config
+        if config.select != "last":
+            self.model.load_adapter(self.checkpoints.best(state), "The best epoch")
+        self.model.eval()
+        yield Stage(stage="test", message=f"Scoring epoch {state.best_epoch}")
+        scores = [self._score(split) for split in ("validation", "test") if getattr(self.dataset, split)]
+        yield from scores
+        yield Stage(stage="save", message="Writing the adapter")
+        accuracy: dict[str, float | None] = {"validation": None, "test": None}
+        accuracy.update({found.split: found.accuracy for found in scores})
+        metrics = {
+            "test_accuracy": accuracy["test"],
+            "validation_accuracy": accuracy["validation"],
+            "best_epoch": state.best_epoch,
+            "epochs": state.epoch,
+            "selected_on": config.select,
+            "scores": [found.model_dump() for found in scores],
+        }
+        described = describe(
+            self.built, config, self.dataset.classes, fingerprint=self.dataset.fingerprint, metrics=metrics
+        )
+        size = save_adapter(self.folder / "adapter", self.built, described)
+        yield Finished(
+            best_epoch=state.best_epoch,
+            epochs=state.epoch,
+            validation_accuracy=accuracy["validation"],
+            test_accuracy=accuracy["test"],
+            selected_on=config.select,
+            adapter="adapter",
+            adapter_bytes=size,
+            trainable=described.trainable_parameters,
+            seconds=state.seconds,
+        )
+
+
+def _on_device(clouds: Clouds, device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(clouds.points).to(device), torch.from_numpy(clouds.labels).long().to(device)
