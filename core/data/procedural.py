@@ -13,7 +13,7 @@ from ..errors import UserError
 from .clouds import normalize
 from .procedural_faults import Faults, scan
 from .procedural_shapes import builders
-from .procedural_solids import Dice, Solid, any_turn, spin
+from .procedural_solids import Dice, Solid, any_turn, extent, spin
 from .procedural_wild import deform, families
 
 __all__ = ["CLASSES", "Faults", "make_cloud", "make_split", "make_unlabelled"]
@@ -90,6 +90,6 @@ def make_unlabelled(
 def _framed(triangles: np.ndarray) -> np.ndarray:
     """Return the triangles with the middle of their bounding box at the origin and its half diagonal one."""
     corners = triangles.reshape(-1, 3)
-    low, high = corners.min(axis=0), corners.max(axis=0)
+    low, high = extent(corners)
     half = (high - low) / 2
     return (triangles - (low + half)) / np.sqrt((half * half).sum())

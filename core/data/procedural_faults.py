@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from ..schema import Config
-from .procedural_solids import sample, unit
+from .procedural_solids import extent, sample, unit
 
 
 class Faults(Config):
@@ -31,7 +31,7 @@ def scan(triangles: np.ndarray, count: int, faults: Faults, rng: np.random.Gener
     """Return `count` points (count, 3) of an object (T, 3, 3) of about radius one, with the faults but not turned."""
     seen_once = rng.random() < faults.view
     loses = bool(seen_once or faults.occlusion or faults.uneven)
-    pool = sample(triangles, count * (4 if seen_once else 3 if loses else 1), rng)
+    pool = sample(triangles, count * (4 if seen_once else 2 if loses else 1), rng)
     keep = np.ones(len(pool), dtype=bool)
     if seen_once:
         keep &= visible(pool, _camera(rng))
@@ -65,12 +65,11 @@ def visible(points: np.ndarray, camera: np.ndarray, margin: float = 0.1) -> np.n
     )
     local = (points - camera) @ np.stack([right, up, forward], axis=-1)
     depth = np.maximum(local[:, 2], 1e-6)
-    flat = local[:, :2] / depth[:, None]
-    low = flat.min(axis=0)
+    across, above = local[:, 0] / depth, local[:, 1] / depth
+    left, bottom = across.min(), above.min()
     side = int(np.sqrt(len(points) / 5)) + 1
-    scale = side * 0.999 / max(float((flat.max(axis=0) - low).max()), 1e-9)
-    cell = ((flat - low) * scale).astype(np.int64)
-    index = cell[:, 0] * side + cell[:, 1]
+    scale = side * 0.999 / max(float(across.max() - left), float(above.max() - bottom), 1e-9)
+    index = ((across - left) * scale).astype(np.int64) * side + ((above - bottom) * scale).astype(np.int64)
     nearest = np.full(side * side, np.inf)
     np.minimum.at(nearest, index, depth)
     return depth < nearest[index] + margin
@@ -83,16 +82,16 @@ def hidden(points: np.ndarray, present: np.ndarray, share: float, rng: np.random
         return np.zeros(len(points), dtype=bool)
     if rng.random() < 0.5:
         away = points - points[candidates[0]]
-        measure = (away * away).sum(axis=1)
+        measure = np.einsum("ij,ij->i", away, away)
     else:
         measure = points @ unit(rng.standard_normal(3))
-    edge = np.quantile(measure[candidates], share)
-    return measure < edge
+    rank = min(int(share * len(candidates)), len(candidates) - 1)
+    return measure < np.partition(measure[candidates], rank)[rank]
 
 
 def background(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return `count` points (count, 3) of floor, wall and clutter inside the slightly widened box of an object."""
-    low, high = points.min(axis=0), points.max(axis=0)
+    low, high = extent(points)
     reach = 0.05 + 0.15 * rng.random()
     size = np.maximum(high - low, 0.2) * (1 + 2 * reach)
     base = (low + high) / 2 - size / 2

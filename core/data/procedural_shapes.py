@@ -133,7 +133,7 @@ def stool(dice: Dice, solid: Solid) -> None:
         solid.cushion((0, h + seat / 2, 0), (2 * r, seat, 2 * r * dice.between(0.8, 1)), square=dice.between(0.15, 0.5))
     else:
         path = curve([-r * 1.2, h + 0.1, 0], [0, h - 0.06, 0], [r * 1.2, h + 0.1, 0])
-        solid.tube(path, np.full(7, r * 0.8), sides=10, square=0.4, flat=seat / r)
+        solid.tube(path, seat / 2, sides=12, square=0.4, flat=1.6 * r / seat)
     thick = dice.between(0.025, 0.055)
     if dice.chance(0.3):
         _pedestal(dice, solid, r * dice.between(0.85, 1.3), h, thick * 1.4)
@@ -342,8 +342,8 @@ def mug(dice: Dice, solid: Solid) -> None:
     r, h = dice.between(0.03, 0.055), dice.between(0.06, 0.12)
     wall, n = dice.between(0.003, 0.007), 7
     t = np.linspace(0, 1, n)
-    taper, belly = dice.between(-0.35, 0.15), dice.between(-0.15, 0.25)
-    shape = r * (1 - taper * (t - 1) * -1 + belly * np.sin(np.pi * t))
+    taper, belly = dice.between(-0.12, 0.35), dice.between(-0.12, 0.2)
+    shape = r * (1 + taper * (t - 1) + belly * np.sin(np.pi * t))
     square = dice.between(0.4, 0.7) if dice.chance(0.12) else 1.0
     outer = np.stack([shape, t * h], axis=-1)
     inner = np.stack([np.maximum(shape - wall, 0.005), t * (h - wall) + wall], axis=-1)[::-1]
@@ -353,7 +353,7 @@ def mug(dice: Dice, solid: Solid) -> None:
         return
     low, high = dice.between(0.1, 0.3), dice.between(0.7, 0.92)
     x0, x1 = np.interp(low, t, shape), np.interp(high, t, shape)
-    out = r * dice.between(0.6, 1.2)
+    out = r * dice.between(0.75, 1.4)
     a, b = [x0 * 0.97, low * h, 0], [x1 * 0.97, high * h, 0]
     kind = dice.pick(["round", "round", "ear", "square"])
     if kind == "square":
@@ -373,7 +373,8 @@ def mug(dice: Dice, solid: Solid) -> None:
 
 def bottle(dice: Dice, solid: Solid) -> None:
     """Body, shoulder, neck and cap: wine, soda, flask, jar-like or square; sometimes a pump or a trigger."""
-    r, h = dice.between(0.03, 0.055), dice.between(0.16, 0.32)
+    r = dice.between(0.03, 0.05)
+    h = r * dice.between(4.2, 8.0)
     neck, start = r * dice.between(0.25, 0.55), dice.between(0.5, 0.78)
     end = start + dice.between(0.06, 0.25)
     waist = 1 - (dice.between(0.05, 0.25) if dice.chance(0.35) else 0.0)

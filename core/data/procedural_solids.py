@@ -6,6 +6,7 @@ Shapes: K rings along a part, S corners a ring, P like parts at once, T triangle
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,10 @@ class Solid:
             rings, following = rings[..., :-1, :], rings[..., 1:, :]
         a, b = rings[..., :-1, :, :], following[..., :-1, :, :]
         c, d = rings[..., 1:, :, :], following[..., 1:, :, :]
-        self.add(np.stack([a, b, c, b, d, c], axis=-2))
+        faces = np.empty((*a.shape[:-1], 6, 3))
+        for i, corner in enumerate((a, b, c, b, d, c)):
+            faces[..., i, :] = corner
+        self.add(faces)
         if caps and closed:
             ends, after = rings[..., [0, -1], :, :], following[..., [0, -1], :, :]
             middle = np.broadcast_to(ends.mean(axis=-2, keepdims=True), ends.shape)
@@ -101,7 +105,7 @@ class Solid:
         forward[..., 0, :] = path[..., 1, :] - path[..., 0, :]
         forward[..., -1, :] = path[..., -1, :] - path[..., -2, :]
         # The axis that the paths run along least, for all parts alike, is never parallel to a sensible path.
-        spread = np.abs(forward).reshape(-1, 3).mean(axis=0)
+        spread = np.einsum("ij->j", np.abs(forward).reshape(-1, 3))
         side = np.zeros(3)
         side[int(np.argmin(spread * (1.0, 1.0, 0.99)))] = 1.0
         first = unit(_cross(forward, side))
@@ -181,7 +185,7 @@ def curve(*knots: Numbers, steps: int = 7) -> np.ndarray:
     t = np.linspace(0.0, 1.0, steps)[:, None]
     level = [np.asarray(knot, dtype=float)[..., None, :] for knot in knots]
     while len(level) > 1:
-        level = [a * (1 - t) + b * t for a, b in zip(level[:-1], level[1:], strict=True)]
+        level = [a * (1 - t) + b * t for a, b in pairwise(level)]
     return level[0]
 
 
@@ -218,7 +222,13 @@ def any_turn(rng: np.random.Generator) -> np.ndarray:
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Return vectors (..., 3) of length one; a zero vector stays zero."""
-    return vectors / np.maximum(np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True)), 1e-12)
+    return vectors / np.maximum(np.sqrt(np.einsum("...i,...i->...", vectors, vectors))[..., None], 1e-12)
+
+
+def extent(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest corner (3,) of the box around points (N, 3)."""
+    columns = np.ascontiguousarray(points.T)  # reducing along rows of three is several times slower
+    return columns.min(axis=1), columns.max(axis=1)
 
 
 def sample(triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -226,20 +236,22 @@ def sample(triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     corner = triangles[:, 0]
     one, two = triangles[:, 1] - corner, triangles[:, 2] - corner
     normal = _cross(one, two)
-    total = np.cumsum(np.sqrt((normal * normal).sum(axis=-1)))
+    total = np.cumsum(np.sqrt(np.einsum("ij,ij->i", normal, normal)))
     draws = rng.random((3, count))
     chosen = np.minimum(np.searchsorted(total, draws[0] * total[-1]), len(triangles) - 1)
-    u, v = draws[1:, :, None]
-    fold = u + v > 1
-    u, v = np.where(fold, 1 - u, u), np.where(fold, 1 - v, v)
-    return corner[chosen] + u * one[chosen] + v * two[chosen]
+    # Points beyond the diagonal of the parallelogram are folded back into the triangle.
+    places = draws[1:] + (draws[1] + draws[2] > 1) * (1 - 2 * draws[1:])
+    frames = np.concatenate([corner, one, two], axis=1)[chosen]
+    return frames[:, :3] + places[0][:, None] * frames[:, 3:6] + places[1][:, None] * frames[:, 6:]
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     # np.cross costs several times as much on arrays this small.
     a0, a1, a2 = a[..., 0], a[..., 1], a[..., 2]
     b0, b1, b2 = b[..., 0], b[..., 1], b[..., 2]
-    return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=-1)
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape))
+    out[..., 0], out[..., 1], out[..., 2] = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+    return out
 
 
 def _power(values: np.ndarray, exponent: float) -> np.ndarray:

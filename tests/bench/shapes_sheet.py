@@ -34,7 +34,7 @@ def main() -> None:
     else:
         faults = Faults.none() if kind == "clean" else Faults()
         rows = [
-            [make_cloud(label, (int(seed), n), 1024, faults=faults) for n in range(width)]
+            [make_cloud(label, (int(seed), n), 4000 if kind == "clean" else 1024, faults=faults) for n in range(width)]
             for label in range(len(CLASSES))
         ]
     sheet = Image.new("RGB", (width * TILE, len(rows) * TILE))
