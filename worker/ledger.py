@@ -1,0 +1,170 @@
+"""The queue's book in Redis: who may run what, as atomic moves with a fencing token.
+
+Used by supervisors and reapers; the page and the command line use RunStore, which stands on it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from . import scripts
+from .connection import RedisAddress
+from .run import State
+from .timeline import Cursor, Entry
+from .timing import Timing
+
+Outcome = Literal["succeeded", "failed", "interrupted", "lost"]
+Fields = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that is ours until the lease ends: `token` proves it."""
+
+    id: str
+    token: int
+    fields: Fields
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a claim stands: still ours, and whether somebody wishes the run to end."""
+
+    ours: bool
+    cancel: bool
+
+
+class Ledger:
+    """One connection and its scripts. Every method raises Unreachable when Redis does not answer."""
+
+    def __init__(self, address: RedisAddress, timing: Timing, *, retries: int = 1):
+        self.address = address
+        self.timing = timing
+        self.redis: Any = address.client(retries=retries)  # redis-py's own types allow every answer to be awaitable
+        names = ("CREATE", "CLAIM", "RENEW", "APPEND", "FINISH", "CANCEL", "DELETE", "REAP", "OVERDUE")
+        self._scripts = {name: self.redis.register_script(getattr(scripts, name)) for name in names}
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.redis.close()
+
+    @staticmethod
+    def key(*parts: str) -> str:
+        """A key under our prefix: `key("run", id)`."""
+        return scripts.PREFIX + ":".join(parts)
+
+    def _call(self, name: str, keys: list[str], *arguments: object) -> Any:
+        with self.address.answering():
+            return self._scripts[name](keys=keys, args=list(arguments))
+
+    def _run(self, run_id: str) -> str:
+        return self.key("run", run_id)
+
+    def create(self, run_id: str, fields: Mapping[str, object], created: float | None = None) -> bool:
+        """Enter a run; False when it is there already. `created` None means now."""
+        flat = [part for pair in fields.items() for part in pair]
+        keys = [self._run(run_id), self.key("queued"), self.key("runs")]
+        return bool(self._call("CREATE", keys, run_id, "" if created is None else f"{created:.6f}", *flat))
+
+    def claim(self, run_id: str, worker: str) -> Claim | None:
+        """Take a queued run; None when it is not queued (any more)."""
+        keys = [self._run(run_id), self.key("queued"), self.key("leases")]
+        flat = self._call("CLAIM", keys, run_id, worker, self.timing.lease)
+        if not flat:
+            return None
+        fields = cast(Fields, dict(zip(flat[::2], flat[1::2], strict=True)))
+        return Claim(run_id, int(fields["attempt"]), fields)
+
+    def renew(self, claim: Claim) -> bool:
+        """Make the lease last from now on again; False when the run is no longer ours."""
+        keys = [self._run(claim.id), self.key("leases")]
+        return bool(self._call("RENEW", keys, claim.id, claim.token, self.timing.lease))
+
+    def standing(self, claim: Claim) -> Standing:
+        """Look, without writing anything."""
+        with self.address.answering():
+            state, attempt, cancel = self.redis.hmget(self._run(claim.id), "state", "attempt", "cancel")
+        return Standing(state == "running" and attempt == str(claim.token), cancel == "1")
+
+    def append(self, claim: Claim, entries: list[Entry], progress: Mapping[str, Any], mark: int) -> bool:
+        """Add events to the stream and set the progress; `mark` is the step of the newest checkpoint.
+
+        Sending the same entries again changes nothing. False when the run is no longer ours.
+        """
+        flat = [part for token, number, line in entries for part in (f"{token}-{number}", line)]
+        keys = [self._run(claim.id), self.key("ev", claim.id)]
+        return bool(self._call("APPEND", keys, claim.token, json.dumps(progress), mark, *flat))
+
+    def last_entry(self, run_id: str) -> Cursor:
+        """Up to where the stream goes."""
+        with self.address.answering():
+            found = self.redis.xrevrange(self.key("ev", run_id), count=1)
+        if not found:
+            return Cursor()
+        token, number = found[0][0].split("-")
+        return Cursor(int(token), int(number))
+
+    def entries(self, run_id: str, after: Cursor) -> list[Entry] | None:
+        """The stream behind the cursor; None when there is no stream at all."""
+        key = self.key("ev", run_id)
+        with self.address.answering():
+            found = self.redis.xrange(key, min=f"{after.token}-{after.number + 1}")
+            if not found and not self.redis.exists(key):
+                return None
+        return [(*(int(part) for part in at.split("-")), fields["e"]) for at, fields in found]  # type: ignore[misc]
+
+    def finish(
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        *,
+        error: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+    ) -> State | None:
+        """End the attempt; the run's state afterwards, None when it was no longer ours.
+
+        `lost` counts against the budget and becomes `failed` with `error` when that is used up.
+        """
+        keys = [self._run(claim.id), self.key("queued"), self.key("leases")]
+        state = self._call(
+            "FINISH",
+            keys,
+            claim.id,
+            claim.token,
+            outcome,
+            json.dumps(error) if error else "",
+            json.dumps(result) if result else "",
+            self.timing.budget,
+        )
+        return state or None
+
+    def cancel(self, run_id: str) -> State | None:
+        """Wish the run's end: a queued one is cancelled at once. The state afterwards, None when unknown."""
+        keys = [self._run(run_id), self.key("queued"), self.key("leases")]
+        return self._call("CANCEL", keys, run_id) or None
+
+    def delete(self, run_id: str) -> bool:
+        """Forget the run; False when it is running."""
+        keys = [self._run(run_id)] + [self.key(name) for name in ("queued", "leases", "runs")]
+        return bool(self._call("DELETE", [*keys, self.key("ev", run_id)], run_id))
+
+    def reap(self, error: Mapping[str, Any]) -> list[tuple[str, State]]:
+        """Take the runs from workers whose lease has ended; each with its state afterwards."""
+        keys = [self.key("leases"), self.key("queued")]
+        flat = self._call("REAP", keys, scripts.PREFIX, self.timing.budget, json.dumps(error))
+        return list(zip(flat[::2], flat[1::2], strict=True))
+
+    def overdue(self) -> list[str]:
+        """The queued runs that wait longer than a hint needs; given to one caller at a time."""
+        keys = [self.key("queued"), self.key("resent")]
+        return self._call("OVERDUE", keys, scripts.PREFIX, self.timing.resend)
+
+    def server(self) -> tuple[str, int]:
+        """Which life of the server this is, and its age in seconds."""
+        with self.address.answering():
+            info = self.redis.info("server")
+        return str(info["run_id"]), int(info["uptime_in_seconds"])

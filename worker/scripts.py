@@ -1,0 +1,189 @@
+"""The Redis scripts that change a run's state: each looks and acts in one step, so two can never both win.
+
+Keys, all under one prefix: `run:<id>` (hash), `runs` (ids by creation), `queued` (ids by creation, so a run that was
+sent back keeps its place), `leases` (ids by the moment when the lease ends), `ev:<id>` (stream of events). Time is
+always Redis's own. `attempt` in the hash is the fencing token: it grows with every claim, and whoever acts with an
+older one is refused.
+"""
+
+from __future__ import annotations
+
+PREFIX = "ps:"
+
+_COMMON = """
+local function now() local t = redis.call('TIME') return t[1] + t[2] / 1000000 end
+local function settle(run, id, state, queued, leases, at)
+  redis.call('ZREM', leases, id)
+  redis.call('ZREM', queued, id)
+  redis.call('HSET', run, 'state', state, 'finished', string.format('%.6f', at))
+  redis.call('HDEL', run, 'worker', 'cancel')
+end
+local function requeue(run, id, queued, leases, at)
+  if redis.call('HGET', run, 'cancel') == '1' then
+    settle(run, id, 'cancelled', queued, leases, at)
+    return 'cancelled'
+  end
+  redis.call('ZREM', leases, id)
+  redis.call('ZADD', queued, redis.call('HGET', run, 'created'), id)
+  redis.call('HSET', run, 'state', 'queued', 'queued_at', string.format('%.6f', at))
+  redis.call('HDEL', run, 'worker')
+  return 'queued'
+end
+local function lose(run, id, queued, leases, at, budget, error)
+  local mark = redis.call('HGET', run, 'mark') or '0'
+  if mark ~= (redis.call('HGET', run, 'lost_mark') or '0') then
+    redis.call('HSET', run, 'lost', '0', 'lost_mark', mark)
+  end
+  local lost = redis.call('HINCRBY', run, 'lost', 1)
+  if lost >= tonumber(budget) and redis.call('HGET', run, 'cancel') ~= '1' then
+    redis.call('HSET', run, 'error', error)
+    settle(run, id, 'failed', queued, leases, at)
+    return 'failed'
+  end
+  return requeue(run, id, queued, leases, at)
+end
+"""
+
+# KEYS run queued runs; ARGV id created('' = now) field value...; 1 = made, 0 = was there
+CREATE = (
+    _COMMON
+    + """
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+local at = now()
+local created = ARGV[2]
+if created == '' then created = string.format('%.6f', at) end
+redis.call('HSET', KEYS[1], 'id', ARGV[1], 'created', created, 'queued_at', string.format('%.6f', at),
+           'attempt', '0', unpack(ARGV, 3))
+redis.call('ZADD', KEYS[3], created, ARGV[1])
+if redis.call('HGET', KEYS[1], 'state') == 'queued' then redis.call('ZADD', KEYS[2], created, ARGV[1]) end
+return 1
+"""
+)
+
+# KEYS run queued leases; ARGV id worker lease; {token, hash...} or nothing when it is not ours to take
+CLAIM = (
+    _COMMON
+    + """
+if redis.call('HGET', KEYS[1], 'state') ~= 'queued' then return {} end
+local at = now()
+local token = redis.call('HINCRBY', KEYS[1], 'attempt', 1)
+redis.call('HSET', KEYS[1], 'state', 'running', 'worker', ARGV[2])
+redis.call('HSETNX', KEYS[1], 'started', string.format('%.6f', at))
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZADD', KEYS[3], at + ARGV[3], ARGV[1])
+return redis.call('HGETALL', KEYS[1])
+"""
+)
+
+# KEYS run leases; ARGV id token lease; 1 = still ours
+RENEW = (
+    _COMMON
+    + """
+local has = redis.call('HMGET', KEYS[1], 'state', 'attempt')
+if has[1] ~= 'running' or has[2] ~= ARGV[2] then return 0 end
+redis.call('ZADD', KEYS[2], now() + ARGV[3], ARGV[1])
+return 1
+"""
+)
+
+# KEYS run stream; ARGV token progress mark id line id line...; 1 = taken, 0 = not ours any more.
+# Ids are token-number: what was sent before, or by an older attempt, is passed over.
+APPEND = """
+local has = redis.call('HMGET', KEYS[1], 'state', 'attempt')
+if has[1] ~= 'running' or has[2] ~= ARGV[1] then return 0 end
+local token, number = 0, 0
+local top = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
+if top[1] then
+  local a, b = string.match(top[1][1], '(%d+)-(%d+)')
+  token, number = tonumber(a), tonumber(b)
+end
+for i = 4, #ARGV, 2 do
+  local a, b = string.match(ARGV[i], '(%d+)-(%d+)')
+  a, b = tonumber(a), tonumber(b)
+  if a > token or (a == token and b > number) then
+    redis.call('XADD', KEYS[2], ARGV[i], 'e', ARGV[i + 1])
+  end
+end
+redis.call('HSET', KEYS[1], 'progress', ARGV[2])
+if tonumber(ARGV[3]) > tonumber(redis.call('HGET', KEYS[1], 'mark') or '0') then
+  redis.call('HSET', KEYS[1], 'mark', ARGV[3])
+end
+return 1
+"""
+
+# KEYS run queued leases; ARGV id token outcome error result budget; the state afterwards, '' when not ours.
+# Outcomes: succeeded, failed, interrupted (sent back by us), lost (died under us).
+FINISH = (
+    _COMMON
+    + """
+local has = redis.call('HMGET', KEYS[1], 'state', 'attempt')
+if has[1] ~= 'running' or has[2] ~= ARGV[2] then return '' end
+local at = now()
+if ARGV[3] == 'interrupted' then return requeue(KEYS[1], ARGV[1], KEYS[2], KEYS[3], at) end
+if ARGV[3] == 'lost' then return lose(KEYS[1], ARGV[1], KEYS[2], KEYS[3], at, ARGV[6], ARGV[4]) end
+if ARGV[4] ~= '' then redis.call('HSET', KEYS[1], 'error', ARGV[4]) end
+if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'result', ARGV[5]) end
+settle(KEYS[1], ARGV[1], ARGV[3], KEYS[2], KEYS[3], at)
+return ARGV[3]
+"""
+)
+
+# KEYS run queued leases; ARGV id; the state afterwards, '' for an unknown run
+CANCEL = (
+    _COMMON
+    + """
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return '' end
+if state == 'queued' then
+  settle(KEYS[1], ARGV[1], 'cancelled', KEYS[2], KEYS[3], now())
+  return 'cancelled'
+end
+if state == 'running' then redis.call('HSET', KEYS[1], 'cancel', '1') end
+return state
+"""
+)
+
+# KEYS run queued leases runs stream; ARGV id; 1 = gone, 0 = it runs
+DELETE = """
+if redis.call('HGET', KEYS[1], 'state') == 'running' then return 0 end
+redis.call('ZREM', KEYS[2], ARGV[1])
+redis.call('ZREM', KEYS[3], ARGV[1])
+redis.call('ZREM', KEYS[4], ARGV[1])
+redis.call('DEL', KEYS[1], KEYS[5])
+return 1
+"""
+
+# KEYS leases queued; ARGV prefix budget error; id, state, id, state... of the runs taken from dead workers
+REAP = (
+    _COMMON
+    + """
+local at = now()
+local found = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at, 'LIMIT', 0, 100)) do
+  local run = ARGV[1] .. 'run:' .. id
+  if redis.call('HGET', run, 'state') == 'running' then
+    found[#found + 1] = id
+    found[#found + 1] = lose(run, id, KEYS[2], KEYS[1], at, ARGV[2], ARGV[3])
+  else
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+return found
+"""
+)
+
+# KEYS queued resent; ARGV prefix patience; ids of the queued runs that have waited for longer without a hint.
+# The second key makes one sweeper of many send them.
+OVERDUE = (
+    _COMMON
+    + """
+local at = now()
+local found = {}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, 99)) do
+  local since = tonumber(redis.call('HGET', ARGV[1] .. 'run:' .. id, 'queued_at') or '0')
+  if at - since > tonumber(ARGV[2]) then found[#found + 1] = id end
+end
+if #found > 0 and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', math.floor(ARGV[2] * 1000)) then return {} end
+return found
+"""
+)

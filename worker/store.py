@@ -1,0 +1,246 @@
+"""Runs as the page and the command line see them: create, look, follow, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..core.errors import UserError
+from .celery_app import send_hint
+from .connection import RedisAddress, Unreachable
+from .ledger import Fields, Ledger
+from .run import FINAL, Run, WorkerInfo, is_run_id, last_lines, read_json, run_folder, write_json
+from .timeline import Cursor, read_entries, tell, tokens
+from .timing import Timing
+
+STALE_WORKER = 60.0
+
+
+class Jsonable(Protocol):
+    """A pydantic object, in as much as the store needs to know one."""
+
+    def model_dump_json(self) -> str: ...
+
+
+class RunStore:
+    """All runs of one Redis. Every method raises Unreachable (a UserError) when Redis does not answer."""
+
+    def __init__(self, redis_url: str, data_dir: Path, *, timing: Timing | None = None):
+        self.data_dir = data_dir.absolute()
+        self.address = RedisAddress.parse(redis_url)
+        self.ledger = Ledger(self.address, timing or (Timing() if self.address.local else Timing.remote()))
+        self.hint: Callable[..., None] = send_hint(self.address)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.ledger.close()
+
+    def create(self, config: Jsonable | Mapping[str, Any], *, name: str | None = None) -> Run:
+        """Accept a validated configuration; when this returns, the run survives any crash and will be run.
+
+        Raises Unreachable when Redis does not answer, UserError when the disk refuses; nothing is left then.
+        """
+        settings: dict[str, Any] = dict(config) if isinstance(config, Mapping) else json.loads(config.model_dump_json())
+        run_id = secrets.token_hex(12)
+        folder = run_folder(self.data_dir, run_id)
+        record = {"id": run_id, "name": name or _name(settings, run_id), "state": "queued", "config": settings}
+        try:
+            folder.mkdir(parents=True, mode=0o700)
+            write_json(folder / "run.json", record)
+            self.ledger.create(run_id, _fields(record))
+            run = self.get(run_id)
+            write_json(folder / "run.json", {**record, "created": run.created})
+        except BaseException as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise UserError(f"The run cannot be written ({error.strerror})", got=str(folder)) from error
+            raise
+        # From here on the run is accepted. A hint that does not get through is sent again by the reaper.
+        self.hint(run_id)
+        return run
+
+    def get(self, run_id: str) -> Run:
+        """The run as it stands; raises UserError for an unknown id."""
+        with self.address.answering():
+            pipe = self.ledger.redis.pipeline(transaction=False)
+            pipe.hgetall(self.ledger.key("run", run_id))
+            pipe.zrank(self.ledger.key("queued"), run_id)
+            fields, rank = pipe.execute()
+        if not fields or not is_run_id(run_id):
+            raise _unknown(run_id)
+        return self._run(fields, rank)
+
+    def list(self, limit: int = 100, offset: int = 0) -> list[Run]:
+        """The runs, newest first."""
+        with self.address.answering():
+            ids = self.ledger.redis.zrevrange(self.ledger.key("runs"), offset, offset + limit - 1) if limit > 0 else []
+            pipe = self.ledger.redis.pipeline(transaction=False)
+            for run_id in ids:
+                pipe.hgetall(self.ledger.key("run", run_id))
+                pipe.zrank(self.ledger.key("queued"), run_id)
+            found = pipe.execute()
+        return [self._run(fields, rank) for fields, rank in zip(found[::2], found[1::2], strict=True) if fields]
+
+    def count(self) -> int:
+        """How many runs there are."""
+        with self.address.answering():
+            return int(self.ledger.redis.zcard(self.ledger.key("runs")))
+
+    def events(self, run_id: str, after: str = "0") -> tuple[list[dict[str, Any]], str]:
+        """The events behind a cursor, in order, and the cursor for the next call.
+
+        Over all calls no step and no epoch comes twice and none is missing, however often the run was resumed; read
+        from "0", steps that were done twice are the newest attempt's.
+        """
+        seen = Cursor.parse(after)
+        self._known(run_id)
+        entries = self.ledger.entries(run_id, seen)
+        if entries is None:
+            entries = list(read_entries(run_folder(self.data_dir, run_id), seen))
+        events, cursor = tell(entries, seen)
+        return events, str(cursor)
+
+    def log(self, run_id: str, lines: int = 40) -> list[str]:
+        """The last lines that the trainer printed; where its folder is on another machine, those kept with an error."""
+        folder = run_folder(self.data_dir, run_id)
+        found = last_lines(folder / "log.txt", lines)
+        if found:
+            return found
+        error = self.get(run_id).error
+        return [str(line) for line in error.get("log", [])][-lines:] if error else []
+
+    def cancel(self, run_id: str) -> Run:
+        """End the run: a queued one at once, a running one within a second; an ended one stays as it is."""
+        state = self.ledger.cancel(run_id) if is_run_id(run_id) else None
+        if state is None:
+            raise _unknown(run_id)
+        if state == "cancelled":
+            self.record(run_id)
+        return self.get(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Remove an ended or queued run with everything in its folder; raises UserError while it is running."""
+        folder = run_folder(self.data_dir, run_id)
+        if self.get(run_id).state == "queued":
+            self.cancel(run_id)
+        if not self.ledger.delete(run_id):
+            raise UserError("The run is still running", got=run_id, remedy="Cancel it first")
+        if folder.exists():
+            # Renamed first: a half-removed folder must not look like a run that is to be read in again.
+            gone = folder.with_name(f".deleted-{run_id}")
+            folder.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers that gave a sign of life in the last minute, by name."""
+        with self.address.answering():
+            seconds, micro = self.ledger.redis.time()
+            known = self.ledger.redis.hgetall(self.ledger.key("workers"))
+            held = self.ledger.redis.zrange(self.ledger.key("leases"), 0, -1)
+            pipe = self.ledger.redis.pipeline(transaction=False)
+            for run_id in held:
+                pipe.hget(self.ledger.key("run", run_id), "worker")
+            holds = dict(zip(pipe.execute(), held, strict=True))
+        oldest = seconds + micro / 1e6 - STALE_WORKER
+        found = (WorkerInfo(name=name, running=holds.get(name), **json.loads(text)) for name, text in known.items())
+        return sorted((worker for worker in found if worker.heartbeat > oldest), key=lambda worker: worker.name)
+
+    def record(self, run_id: str) -> None:
+        """Write how an ended run stands into its folder, from which it is read in again should Redis be empty."""
+        folder = run_folder(self.data_dir, run_id)
+        if not folder.exists():
+            return
+        run = self.get(run_id)
+        write_json(
+            folder / "run.json",
+            {
+                "id": run.id,
+                "name": run.name,
+                "state": run.state,
+                "created": run.created,
+                "started": run.started,
+                "finished": run.finished,
+                "config": run.config,
+                "progress": run.progress,
+                "error": run.error,
+                "result": run.result,
+            },
+        )
+
+    def read_in(self) -> int:
+        """Enter every run that has a folder but is unknown to Redis; how many there were.
+
+        Ended ones come back as they ended; the others are queued again and resume from their checkpoints.
+        """
+        folders = [path for path in (self.data_dir / "runs").glob("*") if is_run_id(path.name)]
+        with self.address.answering():
+            pipe = self.ledger.redis.pipeline(transaction=False)
+            for folder in folders:
+                pipe.exists(self.ledger.key("run", folder.name))
+            known = pipe.execute()
+        entered = 0
+        for folder, there in zip(folders, known, strict=True):
+            record = None if there else read_json(folder / "run.json")
+            if record is None or "config" not in record or record.get("id") != folder.name:
+                continue
+            if record.get("state") not in FINAL:
+                record["state"] = "queued"
+            record["attempt"] = max(tokens(folder), default=0)  # the next attempt must outrank all events in the folder
+            created = record.get("created") or (folder / "run.json").stat().st_mtime
+            if self.ledger.create(folder.name, _fields(record), created):
+                entered += 1
+                if record["state"] == "queued":
+                    self.hint(folder.name)
+        return entered
+
+    def _known(self, run_id: str) -> None:
+        with self.address.answering():
+            if not is_run_id(run_id) or not self.ledger.redis.exists(self.ledger.key("run", run_id)):
+                raise _unknown(run_id)
+
+    def _run(self, fields: Fields, rank: int | None) -> Run:
+        def number(key: str) -> float | None:
+            return float(fields[key]) if fields.get(key) else None
+
+        state: Any = fields["state"]
+        return Run(
+            id=fields["id"],
+            name=fields["name"],
+            state=state,
+            created=float(fields["created"]),
+            started=number("started"),
+            finished=number("finished"),
+            worker=fields.get("worker"),
+            attempt=int(fields["attempt"]),
+            position=rank + 1 if rank is not None and state == "queued" else None,
+            config=json.loads(fields["config"]),
+            progress=json.loads(fields.get("progress") or "{}"),
+            error=json.loads(fields["error"]) if fields.get("error") else None,
+            result=json.loads(fields["result"]) if fields.get("result") else None,
+            folder=run_folder(self.data_dir, fields["id"]),
+            cancelling=fields.get("cancel") == "1",
+        )
+
+
+def _fields(record: Mapping[str, Any]) -> dict[str, object]:
+    """A record as the flat texts of a Redis hash; what is None is left out."""
+    fields: dict[str, object] = {key: record[key] for key in ("name", "state", "config")}
+    fields.update({key: record[key] for key in ("started", "finished", "attempt") if record.get(key) is not None})
+    fields.update({key: record[key] for key in ("progress", "error", "result") if record.get(key)})
+    return {key: json.dumps(value) if isinstance(value, dict) else str(value) for key, value in fields.items()}
+
+
+def _name(config: Mapping[str, Any], run_id: str) -> str:
+    kinds = [part.get("kind") for part in (config.get("method"), config.get("data")) if isinstance(part, Mapping)]
+    return " on ".join(str(kind) for kind in kinds) if len(kinds) == 2 and all(kinds) else f"run {run_id[:6]}"
+
+
+def _unknown(run_id: str) -> UserError:
+    return UserError("There is no such run", got=run_id, remedy="Look the id up in the list of runs")
+
+
+__all__ = ["RunStore", "Unreachable"]

@@ -1,0 +1,121 @@
+"""One run's events as one story, though several attempts may have told parts of it.
+
+Each attempt writes `events-<token>.jsonl`; line n of it is event `<token>-<n>`, in the file, in the Redis stream and in
+every cursor alike, so either source can stand in for the other. An attempt that resumes from a checkpoint may repeat
+what the one before had told after that checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import UserError
+
+Entry = tuple[int, int, str]
+"""Token, number of the line (from 1) and the line itself: one event as JSON."""
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a reader has come: the last event seen, and the highest step and epoch among all that it was given."""
+
+    token: int = 0
+    number: int = 0
+    step: int = 0
+    epoch: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor:
+        """Read what `str` gives; "0" is the beginning."""
+        if text == "0":
+            return cls()
+        found = re.fullmatch(r"(\d+)-(\d+):(\d+):(\d+)", text)
+        if not found:
+            raise UserError("This is no place in a run's events", got=text, expected='"0" or a cursor returned before')
+        return cls(*(int(part) for part in found.groups()))
+
+    def __str__(self) -> str:
+        if self == Cursor():
+            return "0"
+        return f"{self.token}-{self.number}:{self.step}:{self.epoch}"
+
+
+def events_file(folder: Path, token: int) -> Path:
+    """Where attempt `token` writes its events."""
+    return folder / f"events-{token}.jsonl"
+
+
+def tokens(folder: Path) -> list[int]:
+    """The attempts that left events in the folder, oldest first."""
+    found = (re.fullmatch(r"events-(\d+)\.jsonl", path.name) for path in folder.glob("events-*.jsonl"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def complete_lines(path: Path, offset: int, limit: int = 1 << 20) -> tuple[list[str], int]:
+    """The whole lines from a byte offset on, and the offset behind them; a line still being written is left.
+
+    About `limit` bytes at a time, but always at least one line when there is one.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(limit)
+            while data and b"\n" not in data and (more := file.read(limit)):
+                data += more
+    except FileNotFoundError:
+        return [], offset
+    end = data.rfind(b"\n") + 1
+    return [line.decode(errors="replace") for line in data[:end].split(b"\n")[:-1]], offset + end
+
+
+def read_entries(folder: Path, after: Cursor) -> Iterator[Entry]:
+    """The entries behind the cursor, from the files."""
+    for token in tokens(folder):
+        if token < after.token:
+            continue
+        offset, number = 0, 0
+        while True:
+            lines, offset = complete_lines(events_file(folder, token), offset)
+            if not lines:
+                break
+            for line in lines:
+                number += 1
+                if token > after.token or number > after.number:
+                    yield token, number, line
+
+
+def tell(entries: Iterable[Entry], seen: Cursor) -> tuple[list[dict[str, Any]], Cursor]:
+    """The story behind `seen`: no step and no epoch twice; where attempts overlap, the newest one is believed."""
+    told: list[tuple[int, dict[str, Any]]] = []
+    token, number = seen.token, seen.number
+    resumed_at: dict[int, dict[str, int]] = {}
+    for token, number, line in entries:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # torn by a crash; the attempt that followed tells it again
+        if not isinstance(event, dict):
+            continue
+        told.append((token, event))
+        for kind, key in (("step", "step"), ("epoch", "epoch"), ("checkpoint", "step")):
+            if event.get("kind") == kind:
+                resumed_at.setdefault(token, {}).setdefault(kind, event[key])
+    high = {"step": seen.step, "epoch": seen.epoch}
+    kept: list[dict[str, Any]] = []
+    for of, event in told:
+        kind = event.get("kind")
+        place = event.get("epoch" if kind == "epoch" else "step")
+        superseded = kind in ("step", "epoch", "checkpoint") and any(
+            place >= first[kind] for later, first in resumed_at.items() if later > of and kind in first
+        )
+        if superseded or (kind in high and place <= high[kind]):
+            continue
+        if kind in high:
+            high[kind] = place
+        kept.append(event)
+    return kept, Cursor(token, number, high["step"], high["epoch"])
