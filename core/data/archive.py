@@ -7,7 +7,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -55,7 +55,7 @@ def member_path(member: zipfile.ZipInfo, name: str) -> PurePosixPath:
 
 
 @contextmanager
-def unpacked(path: Path, *, max_bytes: int = 8 << 30, max_members: int = 200_000) -> Iterator[Path]:
+def unpacked(path: Path, *, max_bytes: int = 8 << 30, max_members: int = 200_000) -> Generator[Path, None, None]:
     """Yield a temporary folder with the members of the zip at `path`; the folder is removed at the end.
 
     Raises UserError for an archive that is no zip, damaged, encrypted, nested, too large, or that reaches outside.

@@ -89,7 +89,7 @@ def _settled(points: np.ndarray, name: str) -> np.ndarray:
     if np.isfinite(points).all():
         low, high = points.min(axis=0), points.max(axis=0)
         extent, reach = float((high - low).max()), float(np.abs(points).max())
-        if 0 < extent and reach * np.finfo(np.float32).eps > 1e-4 * extent:
+        if 0 < extent and reach * float(np.finfo(np.float32).eps) > 1e-4 * extent:
             points = points - (low + high) / 2
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
         return check_cloud(points, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,7 @@ def read_h5(config: H5Data, *, least: int = 1, progress: Progress | None = None)
 
 
 def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    import h5py
-
+    h5py: Any = import_module("h5py")
     name = path.name
     if not path.is_file():
         raise UserError("the HDF5 file does not exist", got=str(path), remedy="Check the path")
@@ -62,7 +62,7 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         with h5py.File(path, "r") as file:
             points = _array(file, "data", name, path.stat().st_size, lambda a: a.ndim == 3 and a.shape[2] >= 3)
             labels = _array(file, "label", name, path.stat().st_size, lambda a: a.ndim in (1, 2))
-            stored = file.get("name")
+            stored: Any = file.get("name")
             titles = stored[()] if isinstance(stored, h5py.Dataset) and stored.shape == points.shape[:1] else None
     except (OSError, RuntimeError, KeyError, MemoryError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -85,8 +85,7 @@ def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 
 
 def _array(file: Any, key: str, name: str, size: int, fits: Callable[[Any], bool]) -> np.ndarray:
-    import h5py
-
+    h5py: Any = import_module("h5py")
     if key not in file:
         raise UserError(f"{name} has no array {key}", got=sorted(file)[:20], expected="the arrays data and label")
     if isinstance(file.get(key, getlink=True), (h5py.ExternalLink, h5py.SoftLink)):
@@ -155,7 +154,7 @@ def _classes(config: H5Data, labels: list[np.ndarray]) -> tuple[tuple[str, ...],
 def _sized(
     points: np.ndarray, count: int, least: int, name: str, rng: np.random.Generator
 ) -> tuple[np.ndarray, list[str]]:
-    clouds, have = points.shape[:2]
+    clouds, have = len(points), int(points.shape[1])
     if have < least:
         raise UserError(
             f"{name} has clouds of too few points",

@@ -60,9 +60,10 @@ def _read(config: DataConfig, least: int, progress: Progress | None) -> Parts:
 
 def _demo(config: DemoData, progress: Progress | None) -> Parts:
     made: list[Clouds] = []
-    for done, (split, per_class) in enumerate((("train", config.train_per_class), ("test", config.test_per_class))):
+    for split in ("train", "test"):
         if progress:
-            progress("generating shapes", done, 2)
+            progress("generating shapes", len(made), 2)
+        per_class = config.train_per_class if split == "train" else config.test_per_class
         points, labels, names = make_split(split, per_class, config.preparation.points, config.seed)
         made.append(Clouds(np.asarray(points, np.float32), np.asarray(labels, np.int64), tuple(names)))
     if progress:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .archive import check_members
 from .gltf import check_gltf
@@ -23,8 +25,7 @@ def read_mesh(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
     F is 0 where no part has faces. Raises ValueError with the reason for a file that holds nothing usable.
     """
-    import trimesh  # most of a second to import: only those who open a mesh pay
-
+    trimesh: Any = import_module("trimesh")  # most of a second: only those who open a mesh pay
     extension = path.suffix[1:].lower()
     data = path.read_bytes()
     if not data:
@@ -54,19 +55,20 @@ def _gather(scene: Any) -> tuple[np.ndarray, np.ndarray]:
     total = 0
     for node in scene.graph.nodes_geometry:
         matrix, key = scene.graph[node]
+        placement: NDArray[np.float64] = np.asarray(matrix, dtype=np.float64)
         part = scene.geometry[key]
-        vertices = np.asarray(getattr(part, "vertices", ()), dtype=np.float64)
+        vertices: np.ndarray = np.asarray(getattr(part, "vertices", ()), dtype=np.float64)
         if vertices.ndim != 2 or vertices.shape[1] != 3 or not len(vertices):
             continue
-        faces = np.asarray(getattr(part, "faces", ()), dtype=np.int64).reshape(-1, 3)
+        faces: NDArray[np.int64] = np.asarray(getattr(part, "faces", ()), dtype=np.int64)
+        faces = np.reshape(faces, (-1, 3))
         total += len(faces)
         if total > _MOST_TRIANGLES:
             raise ValueError(f"it has more than {_MOST_TRIANGLES} triangles; simplify it first")
         if len(faces) and (faces.min() < 0 or faces.max() >= len(vertices)):
             raise ValueError(f"a face names vertex {int(faces.max())} of {len(vertices)}")
-        matrix = np.asarray(matrix, dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):  # infinite results are counted and refused by the caller
-            vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
+            vertices = np.matmul(vertices, np.transpose(placement[:3, :3])) + placement[:3, 3]
         if len(faces):
             triangles.append(vertices[faces])
         else:

@@ -41,11 +41,8 @@ def parse_table(text: str) -> np.ndarray:
     lines may stand before the numbers; further columns are ignored.
     """
     lines = [line for line in text.splitlines() if line.strip()]
-    start = next((at for at, line in enumerate(lines[: _HEADER_LINES + 1]) if _is_row(line)), None)
-    if start is None:
-        raise ValueError("no line with three numbers was found at its beginning")
+    start, columns = _beginning(lines)
     separator = _separator(lines[start])
-    columns = _named_columns(lines[start - 1], lines[start]) if start else (0, 1, 2)
     rows = lines[start:]
     if separator == ";":
         rows = [line.replace(",", ".") for line in rows]
@@ -70,11 +67,16 @@ def _is_row(line: str) -> bool:
     return len(cells) >= 3
 
 
-def _named_columns(header: str, row: str) -> tuple[int, int, int]:
-    cells = [cell.lower() for cell in _cells(header.lstrip("/#; \t"))]
-    if len(cells) == len(_cells(row)) and {"x", "y", "z"} <= set(cells):
-        return cells.index("x"), cells.index("y"), cells.index("z")
-    return 0, 1, 2
+def _beginning(lines: list[str]) -> tuple[int, tuple[int, ...]]:
+    """Return the number of the first row of numbers and the three columns that hold x, y and z."""
+    for at, line in enumerate(lines[: _HEADER_LINES + 1]):
+        names = [cell.lower() for cell in _cells(line.lstrip("/#; \t"))]
+        # A header that names its columns is believed: they may stand in any order, or behind an identifier.
+        if {"x", "y", "z"} <= set(names) and at + 1 < len(lines) and len(_cells(lines[at + 1])) == len(names):
+            return at + 1, (names.index("x"), names.index("y"), names.index("z"))
+        if _is_row(line):
+            return at, (0, 1, 2)
+    raise ValueError("no line with three numbers was found at its beginning")
 
 
 def _read_array(stream: BinaryIO, size: int) -> np.ndarray:
@@ -92,7 +94,8 @@ def _read_array(stream: BinaryIO, size: int) -> np.ndarray:
     data = stream.read(wanted) if wanted <= size else b""
     if len(data) != wanted:
         raise ValueError(f"it is cut short: shape {shape} of {dtype} needs {wanted} bytes")
-    return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+    array: np.ndarray = np.frombuffer(data, dtype=dtype)
+    return np.reshape(array, shape, order="F" if fortran else "C")
 
 
 def _first_array(path: Path, name: str) -> np.ndarray:

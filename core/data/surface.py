@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def sample_surface(triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -21,11 +22,10 @@ def sample_surface(triangles: np.ndarray, count: int, rng: np.random.Generator) 
     if not cumulative[-1] > 0:
         raise ValueError("its surface has no area")
     # side="right" never lands on a triangle without area: its share of the line is empty.
-    chosen = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
-    chosen = np.minimum(chosen, len(triangles) - 1)
+    chosen: NDArray[np.int64] = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
+    chosen = np.clip(chosen, 0, len(triangles) - 1)
     # A point of the unit square beyond the diagonal is folded back into the triangle: uniform, with no square root.
-    b, c = rng.random((2, count))
-    folded = b + c > 1
-    b, c = np.where(folded, 1 - b, b), np.where(folded, 1 - c, c)
-    points = unit[chosen, 0] + b[:, None] * edge_b[chosen] + c[:, None] * edge_c[chosen]
+    weights = rng.random((2, count, 1))
+    weights: np.ndarray = np.where(weights.sum(axis=0) > 1, 1 - weights, weights)
+    points = unit[chosen, 0] + weights[0] * edge_b[chosen] + weights[1] * edge_c[chosen]
     return points * size + low
