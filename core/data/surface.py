@@ -18,12 +18,13 @@ def sample_surface(triangles: np.ndarray, count: int, rng: np.random.Generator) 
     # Areas are taken at unit size: the squares of very small or very large coordinates leave the range of a float.
     unit = (triangles - low) / size
     edge_b, edge_c = unit[:, 1] - unit[:, 0], unit[:, 2] - unit[:, 0]
-    cumulative = np.cumsum(np.linalg.norm(np.cross(edge_b, edge_c), axis=1))
+    cumulative: NDArray[np.float64] = np.cumsum(np.linalg.norm(np.cross(edge_b, edge_c), axis=1))
     if not cumulative[-1] > 0:
         raise ValueError("its surface has no area")
-    # side="right" never lands on a triangle without area: its share of the line is empty.
-    chosen: NDArray[np.int64] = np.searchsorted(cumulative, rng.random(count) * cumulative[-1], side="right")
-    chosen = np.clip(chosen, 0, len(triangles) - 1)
+    # side="right" never lands on a triangle without area: its share of the line is empty. Without the last border
+    # no draw, however rounded, falls behind the last triangle.
+    drawn = rng.random(count) * float(cumulative[-1])
+    chosen = np.searchsorted(cumulative[:-1], drawn, side="right")
     # A point of the unit square beyond the diagonal is folded back into the triangle: uniform, with no square root.
     weights = rng.random((2, count, 1))
     weights: np.ndarray = np.where(weights.sum(axis=0) > 1, 1 - weights, weights)

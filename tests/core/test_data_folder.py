@@ -66,7 +66,7 @@ def test_plain_class_folders(tmp_path: Path):
     assert data.classes == ("apple", "zebra")
     assert data.validation is not None and data.test is not None
     assert [len(part) for part in (data.train, data.validation, data.test)] == [10, 1 + 1, 2 + 1]
-    assert data.train.points.shape == (11, 32, 3) and data.train.points.dtype == np.float32
+    assert data.train.points.shape == (10, 32, 3) and data.train.points.dtype == np.float32
     for part in (data.train, data.validation, data.test):
         assert all(
             name.split("/")[0] == data.classes[label] for name, label in zip(part.names, part.labels, strict=True)
