@@ -235,7 +235,7 @@ def test_a_cloud_keeps_all_its_points(tmp_path: Path):
 
 def test_map_coordinates_are_moved_before_float32_blurs_them(tmp_path: Path):
     local = np.random.default_rng(0).uniform(-2, 2, (500, 3))
-    np.savetxt(tmp_path / "map.xyz", local + [665187.5, 5648349.9, 241.8], fmt="%.6f")
+    np.savetxt(tmp_path / "map.xyz", local + np.array([665187.5, 5648349.9, 241.8]), fmt="%.6f")
     points = read(tmp_path / "map.xyz")
     shift = points.mean(axis=0) - local.mean(axis=0)
     assert np.abs(points - local - shift).max() < 1e-5
@@ -372,7 +372,8 @@ def test_pcd_bad_headers(tmp_path: Path):
 
 
 def test_an_organised_pcd_leaves_out_what_saw_nothing(tmp_path: Path):
-    head = "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 2\nHEIGHT {}\nPOINTS 4\nDATA ascii\n1 2 3\nnan nan nan\n4 5 6\n7 8 9\n"
+    head = "FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 2\nHEIGHT {}\nPOINTS 4\nDATA ascii\n"
+    head += "1 2 3\nnan nan nan\n4 5 6\n7 8 9\n"
     assert len(read(write(tmp_path, "a.pcd", head.format(2)))) == 3
     assert "NaN" in refused(write(tmp_path, "b.pcd", head.format(1)))
 
