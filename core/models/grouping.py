@@ -1,7 +1,7 @@
 """How a cloud becomes patches: centres by farthest point sampling, and the nearest points of each centre.
 
 Every backend gives the same indices, bit for bit: squared distances are ((dx*dx + dy*dy) + dz*dz) in float32 without
-fused multiply-add, and among equals the lowest index wins. The compiled one serves the CPU, plain torch everything else.
+fused multiply-add, and among equals the lowest index wins. The compiled one serves the CPU, plain torch all else.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Groups(NamedTuple):
     """
 
     centres: Tensor
-    index: Tensor
+    index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] - the tuple's own search is never wanted here
     centre_index: Tensor
 
 
@@ -94,15 +94,15 @@ def _select(points: Tensor, groups: int, size: int, skip_origin: bool) -> tuple[
         else:
             array = points.contiguous().numpy()
             chosen, index = group_clouds(array, groups, size, skip_origin, torch.get_num_threads())
-            return torch.from_numpy(chosen), torch.from_numpy(index)
+            return torch.as_tensor(chosen), torch.as_tensor(index)
     return select_in_torch(points, groups, size, skip_origin)
 
 
 @torch.no_grad()
 def select_in_torch(points: Tensor, groups: int, size: int, skip_origin: bool) -> tuple[Tensor, Tensor]:
-    """What every other backend must equal: centre indices (B, groups), neighbour indices (B, groups, size); size may be 0.
+    """The backend that every other must equal: centre indices (B, groups) and neighbour indices (B, groups, size).
 
-    points (B, N, 3) float32, finite, any device; groups, size <= N.
+    points (B, N, 3) float32, finite, any device; groups, size <= N; size 0 leaves the neighbours out.
     """
     planes = points.permute(2, 0, 1).contiguous()
     running = torch.full_like(planes[0], torch.inf)
@@ -146,6 +146,6 @@ def _check_finite(points: Tensor) -> None:
         cloud, point = (int(i) for i in bad.nonzero()[0])
         raise UserError(
             f"Point {point} of cloud {cloud} is not a finite position ({int(bad.sum())} such points in this batch)",
-            got=points.detach()[cloud, point].tolist(),
+            got=tuple(float(value) for value in points.detach()[cloud, point]),
             remedy="Remove NaN and infinite coordinates from the cloud",
         )

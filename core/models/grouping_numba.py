@@ -14,12 +14,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # pyright: ignore[reportMissingTypeStubs]
 from numba import njit, types
 from numba.extending import intrinsic
 
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportCallIssue=false
 
 BLOCK = 128
 """Points per vectorised inner loop; clouds are padded to a multiple of it, or of the lanes of a neighbour search."""
@@ -102,7 +102,7 @@ def _sweep(x, y, z, running, row, cx, cy, cz):
 def _count(values, limit):
     count = np.int32(0)
     for i in range(len(values)):
-        count += np.int32(values[i] <= limit)
+        count = np.int32(count + (values[i] <= limit))
     return count
 
 
@@ -113,10 +113,10 @@ def _limit(values, low, high, least, most):
     At least `least` values must not exceed `high`; `low` must not be above the smallest one.
     """
     while low < high:
-        middle = low + (high - low) // 2
+        middle = np.int32(low + (high - low) // 2)  # numba widens sums to int64, which halves the vectors
         count = _count(values, middle)
         if count < least:
-            low = middle + np.int32(1)
+            low = np.int32(middle + 1)
         else:
             high = middle
             if count <= most:
@@ -192,7 +192,7 @@ def _nearest(row, lanes, bits, index, out):
     for i in range(found, whole):
         bits[i] = ABOVE
     limit = _limit(bits[:whole], np.int32(0), limit, size, size)
-    ties = size - _count(bits[:whole], limit - np.int32(1))
+    ties = size - _count(bits[:whole], np.int32(limit - 1))
     kept = 0
     for i in range(found):  # in place and without branches, which no processor could predict here
         equal = np.int64(bits[i] == limit)
