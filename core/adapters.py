@@ -61,7 +61,12 @@ class Adapter:
 
 
 def describe(
-    built: Built, run: RunConfig, classes: tuple[str, ...], *, fingerprint: str = "", metrics: dict[str, Any] | None = None
+    built: Built,
+    run: RunConfig,
+    classes: tuple[str, ...],
+    *,
+    fingerprint: str = "",
+    metrics: dict[str, Any] | None = None,
 ) -> AdapterConfig:
     """Return the config of an adapter about to be saved; local paths of the data shrink to their last part."""
     trainable, total = built.model.count()
@@ -96,6 +101,7 @@ def save_adapter(folder: Path, built: Built, config: AdapterConfig) -> int:
         _write(draft / "config.json", json.dumps({**small, "backbone": config.backbone.kind}, indent=2) + "\n")
         _write(draft / "README.md", card.render(config.model_dump(), config.run.to_yaml()))
         draft.chmod(0o755)
+        (draft / WEIGHTS_NAME).chmod(0o644)
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(draft, folder)
@@ -114,7 +120,9 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise UserError(
-            f"No adapter in {folder}", expected=f"a folder with {CONFIG_NAME} and {WEIGHTS_NAME}", remedy="Check the path"
+            f"No adapter in {folder}",
+            expected=f"a folder with {CONFIG_NAME} and {WEIGHTS_NAME}",
+            remedy="Check the path",
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

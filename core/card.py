@@ -22,8 +22,7 @@ def render(config: dict[str, Any], run_yaml: str) -> str:
         "",
         f"# {method} adapter for {len(config['classes'])} classes",
         "",
-        f"Fine-tuned with [Pointsmith](https://pypi.org/project/pointsmith/) on the backbone `{backbone['kind']}` "
-        f"({backbone['origin']}).",
+        f"Fine-tuned with Pointsmith on the backbone `{backbone['kind']}` ({backbone['origin']}).",
         "",
         "| | |",
         "|---|---|",

@@ -66,6 +66,17 @@ class RunConfig(Config):
         30.0, ge=0, description="at most so much training between two checkpoints (one at each epoch's end anyway)"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_kinds(cls, content: Any) -> Any:
+        """A part that does not say its kind is of the default kind, so that `data.seed=3` alone is a sentence."""
+        if not isinstance(content, dict):
+            return content
+        usual = {name: cls.model_fields[name].default.kind for name in ("backbone", "method", "data")}
+        return content | {
+            name: {"kind": kind, **content[name]} for name, kind in usual.items() if isinstance(content.get(name), dict)
+        }
+
     @model_validator(mode="after")
     def _fits(self) -> RunConfig:
         least, points = self.backbone.least_points, self.data.preparation.points

@@ -14,7 +14,7 @@ class UserError(Exception):
         if expected:
             parts.append(f"Expected {expected.rstrip('.')}.")
         if remedy:
-            parts.append(remedy.rstrip(".") + ".")
+            parts.append(remedy if remedy.endswith("?") else remedy.rstrip(".") + ".")
         super().__init__(" ".join(parts))
         self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
 

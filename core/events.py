@@ -127,6 +127,7 @@ class Interrupted(Config):
 
 
 Event = Annotated[
-    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Pretrained, Interrupted], Field(discriminator="kind")
+    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Pretrained, Interrupted],
+    Field(discriminator="kind"),
 ]
 parse_event: TypeAdapter[Event] = TypeAdapter(Event)

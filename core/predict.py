@@ -97,6 +97,8 @@ class Predictor:
         probabilities = logits.softmax(dim=1).cpu().numpy()
         scores = logits.cpu().numpy()
         return [
-            Prediction(self.classes[int(scores[i].argmax())], probabilities[i], scores[i], points[i], nearest[i], totals[i])
+            Prediction(
+                self.classes[int(scores[i].argmax())], probabilities[i], scores[i], points[i], nearest[i], totals[i]
+            )
             for i in range(len(points))
         ]

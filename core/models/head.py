@@ -17,7 +17,8 @@ class HeadConfig(Config):
     """The classification head. The default is the papers' three-layer head over what the method was published with."""
 
     kind: Literal["mlp3", "mlp2", "linear"] = Field(
-        "mlp3", description="mlp3: three layers with batch norm (the papers'); mlp2: Point-BERT's own; linear: one layer"
+        "mlp3",
+        description="mlp3: three layers with batch norm (the papers'); mlp2: Point-BERT's own; linear: one layer",
     )
     parts: tuple[Part, ...] | None = Field(
         None, description="what is joined: class token, prompts, patches; empty: as the method was published"

@@ -18,9 +18,11 @@ class PatchEmbed(nn.Module):
         super().__init__()
         first, local, merged = widths
         out = token_dim or dim
-        self.local = nn.Sequential(nn.Linear(3, first), nn.BatchNorm1d(first), nn.ReLU(), nn.Linear(first, local))
+        self.local = nn.Sequential(
+            nn.Linear(3, first), nn.BatchNorm1d(first), nn.ReLU(inplace=True), nn.Linear(first, local)
+        )
         self.merged = nn.Sequential(
-            nn.Linear(2 * local, merged), nn.BatchNorm1d(merged), nn.ReLU(), nn.Linear(merged, out)
+            nn.Linear(2 * local, merged), nn.BatchNorm1d(merged), nn.ReLU(inplace=True), nn.Linear(merged, out)
         )
         self.reduce_dim = nn.Linear(out, dim) if out != dim else nn.Identity()
 
@@ -33,5 +35,5 @@ class PatchEmbed(nn.Module):
         # The group's maximum is the same for all K points: its half of the product is computed once per group.
         whole = F.linear(pooled, joined.weight[:, :width], joined.bias)
         each = F.linear(features, joined.weight[:, width:])
-        features = self.merged[1:]((each + whole[:, None]).flatten(0, 1)).view(b * g, k, -1)
+        features = self.merged[1:](each.add_(whole[:, None]).flatten(0, 1)).view(b * g, k, -1)
         return self.reduce_dim(features.amax(dim=1)).view(b, g, -1)

@@ -18,4 +18,4 @@ class ScaleShift(nn.Module):
         self.beta = nn.Parameter(torch.empty(width).normal_(0.0, 0.02))
 
     def forward(self, x: Tensor | None, y: Tensor) -> Tensor:
-        return y * self.gamma + self.beta
+        return torch.addcmul(self.beta, y, self.gamma)

@@ -25,9 +25,7 @@ def predict_logits(model: Tuned, points: Tensor, batch_size: int = 64) -> Tensor
     return torch.cat(parts)
 
 
-def score(
-    model: Tuned, points: Tensor, labels: Tensor, classes: int, split: Literal["validation", "test"]
-) -> Scores:
+def score(model: Tuned, points: Tensor, labels: Tensor, classes: int, split: Literal["validation", "test"]) -> Scores:
     """Return loss, accuracy, accuracy per class and the confusion matrix of `model` on a split."""
     logits = predict_logits(model, points)
     loss = float(F.cross_entropy(logits, labels))

@@ -153,11 +153,13 @@ class _Pretrainer:
         if not bool(torch.isfinite(norm)):
             raise Diverged(f"Pre-training diverged at step {state.step + 1}", remedy="Lower optim.lr")
         self.optimizer.step()
-        return float(loss), float(norm), lr
+        return float(loss.detach()), float(norm), lr
 
     def _save(self, loss: float) -> Pretrained:
         unused = ("cls_token", "cls_pos")
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.model.trunk.state_dict().items() if k not in unused}
+        tensors = {
+            k: v.detach().cpu().contiguous() for k, v in self.model.trunk.state_dict().items() if k not in unused
+        }
         if self.config.half_file:
             tensors = {name: v.half() if v.is_floating_point() else v for name, v in tensors.items()}
         about = {"format": "pt", "pretrain": self.config.model_dump_json(), "loss": json.dumps(loss)}

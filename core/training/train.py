@@ -131,9 +131,7 @@ class Trainer:
         labels = self.labels[chosen]
         points = permute_points(self.points[chosen], config.data.preparation.points, generator)
         points = augment(points, config.augment, generator)
-        lr = learning_rate(
-            config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs
-        )
+        lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         autocast = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()

@@ -1,0 +1,145 @@
+"""One battery of properties that every method keeps, whatever its table says."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+from pointsmith.core.building import build
+from pointsmith.core.config import choices, parse_config
+from pointsmith.core.models.load import load_backbone
+from pointsmith.core.models.tuned import detach
+from tiny import BACKBONE, tiny_run
+
+METHODS = sorted(choices("method"))
+
+
+def make(kind: str, **changes):
+    built = build(tiny_run({"kind": kind}, **changes), 5)
+    torch.manual_seed(1)
+    with torch.no_grad():  # what starts at zero would hide mistakes
+        for name, parameter in built.model.trainable():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+            if name.endswith("scale.bias"):  # the gate of the dynamic adapter, open for every token
+                parameter.fill_(1.0)
+    return built.model
+
+
+def clouds(seed: int = 0) -> torch.Tensor:
+    return torch.randn(4, 64, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def a_step(model: torch.nn.Module) -> None:
+    model.train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    torch.nn.functional.cross_entropy(model(clouds()), torch.arange(4)).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_trainable_parameter_gets_a_gradient_and_nothing_else(kind: str) -> None:
+    model = make(kind, backbone={**BACKBONE, "drop_path": 0.0}).train()
+    torch.nn.functional.cross_entropy(model(clouds()), torch.arange(4)).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None and bool(parameter.grad.any())) == parameter.requires_grad, name
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_frozen_bytes_stay_and_release_restores_the_trunk(kind: str) -> None:
+    config = tiny_run({"kind": kind})
+    untouched = load_backbone(config.backbone, seed=config.seed, positions=config.method.positions).trunk
+    before = {name: tensor.clone() for name, tensor in untouched.state_dict().items()}
+    answer = untouched.eval()(clouds())
+    model = make(kind)
+    a_step(model)
+    kept = model.kept_names
+    for name, tensor in model.trunk.state_dict().items():
+        assert torch.equal(tensor, before[name]) or name in kept, name
+    trunk = model.release().eval()
+    assert {name: True for name in before} == {n: torch.equal(t, before[n]) for n, t in trunk.state_dict().items()}
+    assert torch.equal(trunk(clouds()), answer)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_the_adapter_of_a_trained_model_makes_an_equal_one(kind: str) -> None:
+    model = make(kind)
+    a_step(model)
+    state = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
+    other = build(tiny_run({"kind": kind}), 5).model
+    other.load_adapter(state)
+    assert torch.equal(other.eval()(clouds(1)), model.eval()(clouds(1)))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_copies_are_independent(kind: str) -> None:
+    model = make(kind).eval()
+    before = model(clouds())
+    other = copy.deepcopy(model)
+    assert torch.equal(other(clouds()), before)
+    a_step(other)
+    assert torch.equal(model.eval()(clouds()), before)
+    assert not torch.equal(other.eval()(clouds()), before)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_every_row_of_the_table_names_an_operation_and_runs_once(kind: str) -> None:
+    model = make(kind)
+    rows = [(name, delta) for name, delta in model.method.attachments()]
+    calls = dict.fromkeys(range(len(rows)), 0)
+
+    def counted(number: int, delta):
+        def run(x, y):
+            calls[number] += 1
+            return delta(x, y)
+
+        return run
+
+    for module in model.trunk.modules():
+        detach(module)
+    for number, (name, delta) in enumerate(rows):
+        operation = model.trunk.get_submodule(name)
+        operation.deltas = (*getattr(operation, "deltas", ()), counted(number, delta))
+    model.eval()(clouds())
+    assert set(calls.values()) <= {1}
+
+
+@pytest.mark.parametrize("batchnorm", ["paper", "frozen"])
+def test_batch_norm_drifts_only_where_asked_and_is_saved_then(batchnorm: str) -> None:
+    model = make("probe", batchnorm=batchnorm)
+    before = model.trunk.patch_embed.local[1].running_mean.clone()
+    a_step(model)
+    moved = not torch.equal(model.trunk.patch_embed.local[1].running_mean, before)
+    saved = "trunk.patch_embed.local.1.running_mean" in model.adapter_state()
+    assert moved == saved == (batchnorm == "paper")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "method", "parts", "classes", "count"),
+    [
+        ("scan_hardest", {"kind": "dapt", "rank": 64}, None, 15, 1_087_771),
+        ("scan_objbg", {"kind": "dapt", "rank": 64, "dropout": 0.5}, None, 15, 1_087_771),
+        ("scan_objonly", {"kind": "dapt", "rank": 64}, ["cls", "prompt-mean"], 15, 989_467),
+        ("modelnet", {"kind": "dapt", "rank": 72}, ["cls", "patch-max"], 40, 1_069_716),
+        ("full", {"kind": "full"}, None, 15, 22_093_327),
+        ("probe", {"kind": "probe"}, None, 15, 267_535),
+        ("probe with class token", {"kind": "probe", "train_cls": True}, None, 15, 268_303),
+    ],
+)
+def test_published_counts(recipe: str, method: dict, parts: list | None, classes: int, count: int) -> None:
+    config = parse_config(
+        {"backbone": {"kind": "point-mae", "weights": "random"}, "method": method, "head": {"parts": parts}}
+    )
+    built = build(config, classes)
+    assert built.model.count()[0] == count, recipe
+    if recipe == "scan_hardest":
+        assert built.adapter_bytes <= 5_000_000
+
+
+def test_the_same_seed_builds_the_same_model() -> None:
+    one, two = (build(tiny_run(), 5).model.state_dict() for _ in range(2))
+    other = build(tiny_run(seed=3), 5).model.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+    assert json.dumps(sorted(one)) == json.dumps(sorted(other))
