@@ -19,7 +19,7 @@ TASK = "pointsmith.run"
 QUEUE = "gpu"
 KEY_PREFIX = "ps:celery:"
 NEW, AGAIN = 6, 0
-"""Priorities; with Redis the smaller number goes first, and a run that was sent back has waited already."""
+"""Priorities: with Redis the smaller number goes first, and a run that was sent back has waited already."""
 STEPS = (0, 3, 6, 9)
 """Kombu keeps one list for each of these priorities."""
 

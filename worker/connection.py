@@ -66,7 +66,7 @@ class RedisAddress:
             raise UserError(
                 "The Redis address names another machine but has no password",
                 got=_without_credentials(url),
-                expected="rediss://:PASSWORD@host:port/0, since whoever reaches an open Redis can run code on its users",
+                expected="rediss://:PASSWORD@host:port/0, because whoever reaches an open Redis owns its runs",
                 remedy=f"Add a password, or set {ALLOW_OPEN}=1 when a private network protects it",
             )
         celery_url = url

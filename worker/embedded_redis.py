@@ -7,6 +7,7 @@ who can make it exclusive is the last one and switches the server off.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -14,6 +15,7 @@ import re
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +67,9 @@ class EmbeddedRedis:
             return
         try:
             self._shut_down()
+            if self.socket.parent != self.folder:
+                with contextlib.suppress(OSError):
+                    self.socket.parent.rmdir()
         finally:
             self._leave()
 
@@ -131,6 +136,8 @@ class EmbeddedRedis:
 
     def _launch(self, program: Path, lock: int, deadline: float) -> bool:
         """Start the server and wait until it answers; False when it ended or stayed silent."""
+        self.socket = _socket_path(self.folder)
+        self.address = RedisAddress.of_socket(self.socket)
         log = self.folder / "redis.log"
         if log.exists() and log.stat().st_size > _LOG_LIMIT:
             log.replace(self.folder / "redis.old.log")
@@ -146,6 +153,8 @@ class EmbeddedRedis:
         while time.monotonic() < deadline and process.poll() is None:
             if self._pings():
                 self._process = process
+                # It may outlive us when others use it; should it end, somebody has to take note, or it stays a zombie.
+                threading.Thread(target=process.wait, name="redis-wait", daemon=True).start()
                 (self.folder / "socket").write_text(str(self.socket))
                 return True
             time.sleep(0.01)
@@ -154,10 +163,13 @@ class EmbeddedRedis:
         return False
 
     def _settings(self) -> list[str]:
-        return (
-            f"--port 0 --unixsocket {self.socket} --unixsocketperm 700 --appendonly yes --appendfsync always "
-            "--aof-load-truncated yes --maxmemory-policy noeviction --daemonize no --databases 2"
-        ).split() + ["--save", "", "--dir", str(self.folder)]
+        # fmt: off
+        return [
+            "--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700",
+            "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always", "--aof-load-truncated", "yes",
+            "--save", "", "--maxmemory-policy", "noeviction", "--daemonize", "no", "--databases", "2",
+        ]
+        # fmt: on
 
     def _find_socket(self) -> None:
         """Use the live server's own socket: the system's temp folder may differ between two launchers."""

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from .timing import Timing
 
+ADDRESS = "POINTSMITH_WORKER_REDIS"
+"""The environment variable that gives a worker its Redis; the address may hold a password."""
+
 
 @dataclass(frozen=True)
 class WorkerSettings:

@@ -92,9 +92,10 @@ def read_entries(folder: Path, after: Cursor) -> Iterator[Entry]:
 def tell(entries: Iterable[Entry], seen: Cursor) -> tuple[list[dict[str, Any]], Cursor]:
     """The story behind `seen`: no step and no epoch twice; where attempts overlap, the newest one is believed."""
     told: list[tuple[int, dict[str, Any]]] = []
-    token, number = seen.token, seen.number
+    last = (seen.token, seen.number)
     resumed_at: dict[int, dict[str, int]] = {}
     for token, number, line in entries:
+        last = (token, number)
         try:
             event = json.loads(line)
         except ValueError:
@@ -118,4 +119,4 @@ def tell(entries: Iterable[Entry], seen: Cursor) -> tuple[list[dict[str, Any]], 
         if kind in high:
             high[kind] = place
         kept.append(event)
-    return kept, Cursor(token, number, high["step"], high["epoch"])
+    return kept, Cursor(*last, high["step"], high["epoch"])

@@ -1,0 +1,99 @@
+"""One worker process: `python -m pointsmith.worker.process SETTINGS` is a real Celery worker with one task.
+
+Its standard input is a pipe from the launcher: when that closes, the worker drains as on SIGTERM, so a launcher that
+was killed leaves no workers behind. Draining gives the run at hand back to the queue instead of waiting for its end.
+The Redis address comes by environment, since it may hold a password and arguments can be read by everybody.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_process_init, worker_shutting_down
+
+from .celery_app import QUEUE, TASK, make_app
+from .connection import RedisAddress
+from .settings import ADDRESS, WorkerSettings
+from .store import RunStore
+from .supervisor import Supervisor
+
+
+class Drain:
+    """A flag from the Celery parent to its pool process: a pipe whose closing means that the worker has to go."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = os.pipe()
+
+    def begin(self, **_: Any) -> None:
+        """Raise the flag; called in the parent."""
+        if self._writing >= 0:
+            os.close(self._writing)
+            self._writing = -1
+
+    def in_pool(self, **_: Any) -> None:
+        """Let go of the parent's end, or the flag would never be seen; called in the pool process."""
+        self.begin()
+
+    def __call__(self) -> bool:
+        return bool(select.select([self._reading], [], [], 0)[0])
+
+
+def add_task(app: Celery, address: RedisAddress, settings: WorkerSettings, drain: Drain) -> None:
+    """Give the application its one task: follow a hint."""
+
+    def follow(run_id: str) -> None:
+        # Made anew for each hint: connections must not be carried over a fork.
+        store = RunStore(address.url, settings.data_dir, timing=settings.timing)
+        try:
+            Supervisor(store, settings, drain).hint(run_id)
+        finally:
+            store.close()
+
+    app.task(name=TASK, ignore_result=True)(follow)
+
+
+def drain_with_launcher() -> None:
+    """Send ourselves SIGTERM when standard input closes."""
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, name="launcher-watch", daemon=True).start()
+
+
+def main(arguments: list[str]) -> None:
+    """Serve hints until told to stop."""
+    settings = WorkerSettings.from_json(arguments[0])
+    address = RedisAddress.parse(os.environ[ADDRESS])
+    app = make_app(address)
+    drain = Drain()
+    add_task(app, address, settings, drain)
+    worker_shutting_down.connect(drain.begin, weak=False)
+    worker_process_init.connect(drain.in_pool, weak=False)
+    drain_with_launcher()
+    app.worker_main(
+        [
+            "--quiet",  # the banner would write the address, password and all, into the log
+            "worker",
+            "--pool=prefork",
+            "--concurrency=1",
+            f"--queues={QUEUE}",
+            f"--hostname={settings.name}",
+            "--loglevel=WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,83 @@
+"""Setting right what crashes left: runs of vanished workers go back to the queue, and lost hints are sent again.
+
+It lives in every launcher, as a thread beside (never inside) the Celery processes, which fork. Many at once are safe:
+each move is one atomic script.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+
+from ..core.errors import UserError
+from .celery_app import AGAIN, hint_lists
+from .connection import Unreachable
+from .store import RunStore
+
+_log = logging.getLogger(__name__)
+
+
+class Reaper:
+    """Sweeps until closed; `sweep` can be called by itself, too."""
+
+    def __init__(self, store: RunStore):
+        self.store = store
+        self.ledger = store.ledger
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="reaper", daemon=True)
+
+    def start(self) -> None:
+        """Begin to sweep in the background."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the background sweeping."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _loop(self) -> None:
+        away = False
+        while not self._stop.wait(self.ledger.timing.reap):
+            try:
+                self.sweep()
+            except Unreachable as error:
+                if not away:
+                    _log.warning("%s", error)
+                away = True
+            except Exception:  # a thread that ends in silence would leave runs waiting for ever
+                _log.exception("A sweep failed; the next one tries again")
+            else:
+                away = False
+
+    def sweep(self) -> list[str]:
+        """Look once; returns the ids of the runs that were taken from vanished workers."""
+        reaped = self._reap()
+        if not self._hints_waiting():
+            for run_id in self.ledger.overdue():
+                self.store.hint(run_id)
+        return reaped
+
+    def _reap(self) -> list[str]:
+        _, age = self.ledger.server()
+        if age < self.ledger.timing.lease:
+            return []  # while Redis was away nobody could renew; the living come first
+        budget = self.ledger.timing.budget
+        message = f"The worker vanished during the run, {budget} times without a new checkpoint"
+        found = self.ledger.reap({"kind": "lost", "message": message, "log": []})
+        for run_id, state in found:
+            if state == "queued":
+                self.store.hint(run_id, AGAIN)
+            else:
+                with contextlib.suppress(UserError):  # deleted since
+                    self.store.record(run_id)
+        return [run_id for run_id, _ in found]
+
+    def _hints_waiting(self) -> bool:
+        """Whether the broker still holds hints: then nobody was free to take them, and no new ones are needed."""
+        with self.store.address.answering():
+            pipe = self.ledger.redis.pipeline(transaction=False)
+            for name in hint_lists():
+                pipe.llen(name)
+            return any(pipe.execute())
