@@ -60,10 +60,8 @@ def read_clouds(path: Path, *, count: int, rng: np.random.Generator, name: str |
     if not path.is_file():
         raise UserError(f"{name} does not exist or is not a file", remedy="Check the path")
     try:
-        if extension in MESH_EXTENSIONS:
-            clouds = [_from_mesh(path, name, count, rng)]
-        else:
-            clouds = read_point_file(path, name)
+        is_mesh = extension in MESH_EXTENSIONS
+        clouds = [_from_mesh(path, name, count, rng)] if is_mesh else read_point_file(path, name)
         if not clouds or not all(len(cloud) for cloud in clouds):
             raise ValueError("it holds no points")
     except UserError:
@@ -89,7 +87,7 @@ def _settled(points: np.ndarray, name: str) -> np.ndarray:
     if np.isfinite(points).all():
         low, high = points.min(axis=0), points.max(axis=0)
         extent, reach = float((high - low).max()), float(np.abs(points).max())
-        if 0 < extent and reach * float(np.finfo(np.float32).eps) > 1e-4 * extent:
+        if extent > 0 and reach * float(np.finfo(np.float32).eps) > 1e-4 * extent:
             points = points - (low + high) / 2
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and is refused as such
         return check_cloud(points, name)

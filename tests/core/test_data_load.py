@@ -68,7 +68,7 @@ def test_the_demo_set():
 
 
 def test_fewer_points_than_the_model_needs():
-    with pytest.raises(UserError, match="preparation.points is smaller than the model needs: 64"):
+    with pytest.raises(UserError, match=r"preparation\.points is smaller than the model needs: 64"):
         load(DemoData(train_per_class=2, test_per_class=1, preparation=Preparation(points=64)), least=128)
 
 
