@@ -12,10 +12,10 @@ from .procedural_solids import extent, sample, unit
 class Faults(Config):
     """How far a generated cloud is from a clean one; lengths are relative to the object's radius."""
 
-    view: float = Field(0.6, ge=0, le=1, description="share of clouds seen from one random camera only")
-    occlusion: float = Field(0.25, ge=0, le=0.9, description="largest share of an object that something hides")
-    background: float = Field(0.15, ge=0, le=0.9, description="largest share of points from floor, wall or clutter")
-    noise: float = Field(0.012, ge=0, le=0.5, description="largest standard deviation of the points' positions")
+    view: float = Field(0.5, ge=0, le=1, description="share of clouds seen from one random camera only")
+    occlusion: float = Field(0.2, ge=0, le=0.9, description="largest share of an object that something hides")
+    background: float = Field(0.1, ge=0, le=0.9, description="largest share of points from floor, wall or clutter")
+    noise: float = Field(0.01, ge=0, le=0.5, description="largest standard deviation of the points' positions")
     uneven: float = Field(
         0.6, ge=0, le=1, description="largest unevenness of density; at 1 some parts are nearly empty"
     )
@@ -52,8 +52,8 @@ def scan(triangles: np.ndarray, count: int, faults: Faults, rng: np.random.Gener
     return points
 
 
-def visible(points: np.ndarray, camera: np.ndarray, margin: float = 0.1) -> np.ndarray:
-    """Return which points (M, 3) a camera at (3,) sees, (M,) bool, by a depth buffer with about eight points a cell."""
+def visible(points: np.ndarray, camera: np.ndarray, margin: float = 0.12) -> np.ndarray:
+    """Return which points (M, 3) a camera at (3,) sees, (M,) bool, by a depth buffer of about seven points a cell."""
     forward = unit(points.mean(axis=0) - camera)
     right = unit(np.array([forward[2], 1e-9, -forward[0]]))
     up = np.array(
@@ -67,12 +67,15 @@ def visible(points: np.ndarray, camera: np.ndarray, margin: float = 0.1) -> np.n
     depth = np.maximum(local[:, 2], 1e-6)
     across, above = local[:, 0] / depth, local[:, 1] / depth
     left, bottom = across.min(), above.min()
-    side = int(np.sqrt(len(points) / 5)) + 1
+    side = 2 * int(np.sqrt(len(points) / 28)) + 2
     scale = side * 0.999 / max(float(across.max() - left), float(above.max() - bottom), 1e-9)
     index = ((across - left) * scale).astype(np.int64) * side + ((above - bottom) * scale).astype(np.int64)
     nearest = np.full(side * side, np.inf)
     np.minimum.at(nearest, index, depth)
-    return depth < nearest[index] + margin
+    # Where a cell caught no near point by chance, its block of four still knows that something is in front.
+    block = nearest.reshape(side // 2, 2, side // 2, 2).min(axis=(1, 3)) + 2 * margin
+    limit = np.minimum(nearest + margin, block.repeat(2, axis=0).repeat(2, axis=1).ravel())
+    return depth < limit[index]
 
 
 def hidden(points: np.ndarray, present: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .procedural_solids import Dice, Solid, curve, section, spin
+from .procedural_solids import Dice, Solid, curve, point, section, spin
 
 Builder = Callable[[Dice, Solid], None]
 
@@ -97,7 +97,7 @@ def chair(dice: Dice, solid: Solid) -> None:
         solid.loft(
             shape * np.concatenate([narrow, np.ones_like(narrow), np.ones_like(narrow)], axis=-1)
             + levels * np.array([0, back, z1 - z0])
-            + [0, h, z0]
+            + point(0, h, z0)
         )
     if style != "panel":
         solid.rods(lower, upper, thick * 0.5)
@@ -144,7 +144,7 @@ def stool(dice: Dice, solid: Solid) -> None:
         around = 2 * np.pi * (np.arange(n) + 0.5) / n
         ring_at = np.stack([np.cos(around), np.zeros(n), np.sin(around)], axis=-1)
         splay = dice.between(1.0, 1.5)
-        feet, tops = ring_at * r * splay, ring_at * r * 0.75 + [0, h, 0]
+        feet, tops = ring_at * r * splay, ring_at * r * 0.75 + point(0, h, 0)
         solid.rods(feet, tops, thick / 2, sides=4 if dice.chance(0.3) else 7, taper=dice.between(0.9, 1.4))
         ring = dice.chance(0.55)
         inner = r * (splay + (0.75 - splay) * 0.35)
@@ -236,7 +236,7 @@ def bed(dice: Dice, solid: Solid) -> None:
             n = dice.whole(5, 10)
             x = np.linspace(-w / 2, w / 2, n)
             feet = np.stack([x, np.zeros(n), np.full(n, z)], axis=-1)
-            solid.rods(feet + [0, base, 0], feet + [0, top + rise, 0], 0.018, sides=5)
+            solid.rods(feet + point(0, base, 0), feet + point(0, top + rise, 0), 0.018, sides=5)
             solid.boxes([[0, top + rise, z]], [[w, 0.06, 0.05]])
     if len(floors) > 1 or dice.chance(0.12):
         tall = top + 0.3 if len(floors) > 1 else dice.between(1.6, 2.0)
@@ -327,7 +327,7 @@ def lamp(dice: Dice, solid: Solid) -> None:
             dice.between(0.5, 1.5),
         )
         elbow = np.array([np.sin(first) * a, np.cos(first) * a + 0.04, 0])
-        tip = elbow + [np.sin(second) * b, np.cos(second) * b, 0]
+        tip = elbow + point(np.sin(second) * b, np.cos(second) * b, 0)
         solid.rods([[0, 0.03, 0], elbow], [elbow, tip], 0.013)
         solid.ellipsoids([elbow], [[0.022] * 3], detail=5)
         wide, upper, tall, aim = wide * 0.6, 0.03, tall * 0.6, dice.between(-0.2, 0.9)
@@ -425,7 +425,9 @@ def airplane(dice: Dice, solid: Solid) -> None:
     top = dice.between(0.22, 0.42)
     _wings(solid, (top if dice.chance(0.25) else rise[-1], -long / 2 + 0.12), (tail, 0.2, 0.12), (sweep * 0.4, 0.0))
     base = np.array([[0.5, 0, 0], [0, 0, 1], [-0.5, 0, 0], [0, 0, -1]]) * [0.02, 1, 0.12]
-    fin = np.stack([base + [0, rise[-1], -long / 2 + 0.14], base * [0.6, 1, 0.6] + [0, top, -long / 2 + 0.02]])
+    fin = np.stack(
+        [base + point(0, rise[-1], -long / 2 + 0.14), base * [0.6, 1, 0.6] + point(0, top, -long / 2 + 0.02)]
+    )
     solid.loft(fin)
     engines = dice.pick(["wing", "wing4", "nose", "none", "tail"])
     if engines == "nose":
@@ -622,7 +624,7 @@ def plant(dice: Dice, solid: Solid) -> None:
         for _ in range(dice.whole(0, 3)):
             turn = spin(dice.between(0, 2 * np.pi))
             start = h + tall * dice.between(0.2, 0.5)
-            arm = curve([0, 0, 0], [fat * 3.5, 0, 0], [fat * 3, tall * 0.5, 0]) @ turn.T + [0, start, 0]
+            arm = curve([0, 0, 0], [fat * 3.5, 0, 0], [fat * 3, tall * 0.5, 0]) @ turn.T + point(0, start, 0)
             solid.tube(arm, fat * np.array([0.6, 0.6, 0.6, 0.6, 0.6, 0.5, 0.2]), sides=8)
         return
     n = dice.whole(7, 22)
@@ -640,7 +642,7 @@ def plant(dice: Dice, solid: Solid) -> None:
         tall, crown = dice.between(0.3, 0.8), dice.between(0.15, 0.32)
         solid.rods([[0, h * 0.8, 0]], [[dice.between(-0.04, 0.04), h + tall, 0]], 0.018, taper=0.6)
         lumps = dice.whole(1, 7)
-        place = dice.many(-0.5, 0.5, lumps, 3) * crown * (1.2 if lumps > 1 else 0) + [0, h + tall + crown * 0.4, 0]
+        place = dice.many(-0.5, 0.5, lumps, 3) * crown * (1.2 if lumps > 1 else 0) + point(0, h + tall + crown * 0.4, 0)
         solid.ellipsoids(place, crown * dice.many(0.55, 0.9, lumps, 3) * (1.3 if lumps == 1 else 1.0), detail=6)
         return
     tall, long = dice.between(0.25, 0.7), dice.between(0.12, 0.28)
@@ -648,7 +650,7 @@ def plant(dice: Dice, solid: Solid) -> None:
     tip = start + (out + up * dice.many(-0.3, 0.9, n, 1)) * long * dice.many(0.7, 1.1, n, 1)
     stems = dice.whole(1, 3)
     ends = np.stack([dice.many(-0.06, 0.06, stems), np.full(stems, h + tall), dice.many(-0.06, 0.06, stems)], axis=-1)
-    solid.rods(ends * [0.3, 0, 0.3] + [0, h * 0.9, 0], ends, 0.01, sides=5)
+    solid.rods(ends * [0.3, 0, 0.3] + point(0, h * 0.9, 0), ends, 0.01, sides=5)
     _leaves(solid, curve(start, (start + tip) / 2 + up * long * 0.25, tip, steps=6), out, dice.between(0.04, 0.1))
 
 
@@ -671,15 +673,15 @@ def monitor(dice: Dice, solid: Solid) -> None:
     x = np.linspace(-1, 1, 9)
     front = np.stack([x * w / 2, np.zeros(9), bow * x * x], axis=-1)
     shape = np.concatenate([front, front[::-1] - [0, 0, thick]])
-    screen = np.stack([shape + [0, -h / 2, 0], shape + [0, h / 2, 0]]) @ spin(dice.between(-0.25, 0.05), 0).T
-    solid.loft(screen + [0, lift + h / 2, 0])
+    screen = np.stack([shape + point(0, -h / 2, 0), shape + point(0, h / 2, 0)]) @ spin(dice.between(-0.25, 0.05), 0).T
+    solid.loft(screen + point(0, lift + h / 2, 0))
     if dice.chance(0.2):
         deep = dice.between(0.1, 0.35)
         size = np.array([[0.95, 0.95], [0.5, 0.5]])
         rings = np.zeros((2, 4, 3))
         rings[..., :2] = section(4) * (size * [w / 2, h / 2] * 1.41)[:, None]
         rings[..., 2] = np.array([[-thick], [-thick - deep]])
-        solid.loft(rings + [0, lift + h / 2, 0])
+        solid.loft(rings + point(0, lift + h / 2, 0))
     z = -thick - 0.02
     column = dice.between(0.02, 0.05)
     solid.boxes([[0, (lift + h * 0.4) / 2, z]], [[column * dice.between(1, 3), lift + h * 0.4, column * 0.7]])
@@ -688,7 +690,7 @@ def monitor(dice: Dice, solid: Solid) -> None:
     if base == "plate":
         solid.boxes([[0, 0.007, z + 0.02]], [[w * dice.between(0.3, 0.55), 0.014, reach * 2]])
     elif base == "disc":
-        solid.extrude(section(18) * [w * dice.between(0.16, 0.26), reach] + [0, z + 0.02], 0.0, 0.014, axis=1)
+        solid.extrude(section(18) * [w * dice.between(0.16, 0.26), reach] + point(0, z + 0.02), 0.0, 0.014, axis=1)
     elif base == "feet":
         solid.boxes([[s * w * 0.35, 0.01, z] for s in (-1, 1)], [0.025, 0.02, reach * 2])
         solid.boxes([[s * w * 0.35, lift / 2, z] for s in (-1, 1)], [0.025, lift * 1.4, 0.02])

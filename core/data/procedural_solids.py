@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 Numbers = Sequence[float] | np.ndarray
-Points = Sequence[Sequence[float]] | np.ndarray
+Points = Sequence[Sequence[float] | np.ndarray] | np.ndarray
 
 
 class Dice:
@@ -180,6 +180,11 @@ def section(sides: int, square: float = 1.0) -> np.ndarray:
     return both if square == 1.0 else _power(both, square)
 
 
+def point(*coordinates: float) -> np.ndarray:
+    """Return a point or vector, to be added to others."""
+    return np.array(coordinates)
+
+
 def curve(*knots: Numbers, steps: int = 7) -> np.ndarray:
     """Return points (steps, 3) of the Bézier curve with two, three or four control points (each may be (P, 3))."""
     t = np.linspace(0.0, 1.0, steps)[:, None]
@@ -237,10 +242,12 @@ def sample(triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     one, two = triangles[:, 1] - corner, triangles[:, 2] - corner
     normal = _cross(one, two)
     total = np.cumsum(np.sqrt(np.einsum("ij,ij->i", normal, normal)))
-    draws = rng.random((3, count))
-    chosen = np.minimum(np.searchsorted(total, draws[0] * total[-1]), len(triangles) - 1)
+    # Looking up sorted numbers and shuffling after is faster than looking up unsorted ones.
+    chosen = np.minimum(np.searchsorted(total, np.sort(rng.random(count)) * total[-1]), len(triangles) - 1)
+    rng.shuffle(chosen)
+    draws = rng.random((2, count))
     # Points beyond the diagonal of the parallelogram are folded back into the triangle.
-    places = draws[1:] + (draws[1] + draws[2] > 1) * (1 - 2 * draws[1:])
+    places = draws + (draws[0] + draws[1] > 1) * (1 - 2 * draws)
     frames = np.concatenate([corner, one, two], axis=1)[chosen]
     return frames[:, :3] + places[0][:, None] * frames[:, 3:6] + places[1][:, None] * frames[:, 6:]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .procedural_solids import Dice, Solid, any_turn, curve, section, spin, unit
+from .procedural_solids import Dice, Solid, any_turn, curve, point, section, spin, unit
 
 Family = Callable[[Dice, Solid], None]
 
@@ -125,28 +125,30 @@ def creature(dice: Dice, solid: Solid) -> None:
         wide, swing = dice.between(0.0, 0.6), dice.between(-0.4, 0.4)
         for side in (-1.0, 1.0):
             step = dice.between(-0.25, 0.25)
-            hip = root + [side * fat * 0.7, -fat * 0.3, 0]
-            knee = hip + [side * wide * legs, -legs * dice.between(0.3, 0.5), swing * legs + step]
+            hip = root + point(side * fat * 0.7, -fat * 0.3, 0)
+            knee = hip + point(side * wide * legs, -legs * dice.between(0.3, 0.5), swing * legs + step)
             foot = np.array([knee[0] + side * wide * legs * 0.3, root[1] - legs - fat * 0.5, hip[2] + step])
             solid.tube([hip, knee, foot], thick * np.array([1.4, 1.0, 0.7]), sides=7)
             if dice.chance(0.5):
-                solid.ellipsoids([foot + [0, 0, thick]], [[thick, thick * 0.6, thick * 1.8]], detail=5)
-    neck = spine[-1] + [0, dice.between(-0.1, 0.9) * fat * 3, dice.between(0.1, 0.9) * fat * 2]
+                solid.ellipsoids([foot + point(0, 0, thick)], [[thick, thick * 0.6, thick * 1.8]], detail=5)
+    neck = spine[-1] + point(0, dice.between(-0.1, 0.9) * fat * 3, dice.between(0.1, 0.9) * fat * 2)
     solid.tube(
         curve(spine[-2], spine[-1], neck, steps=5), np.linspace(fat * 0.6, fat * dice.between(0.25, 0.5), 5), sides=8
     )
     head = fat * dice.between(0.35, 0.8)
-    solid.ellipsoids([neck + [0, 0, head * 0.4]], [head * dice.many(0.6, 1.2, 3) * [1, 1, 1.5]])
+    solid.ellipsoids([neck + point(0, 0, head * 0.4)], [head * dice.many(0.6, 1.2, 3) * [1, 1, 1.5]])
     if dice.chance(0.6):
-        ear = neck + [0, head * 0.5, 0]
+        ear = neck + point(0, head * 0.5, 0)
         tips = np.array([[s * head * dice.between(0.3, 1.5), head * dice.between(0.5, 3), 0] for s in (-1, 1)])
         solid.rods([ear, ear], ear + tips, head * dice.between(0.1, 0.4), taper=0.2)
     if dice.chance(0.7):
-        end = spine[0] + [dice.between(-0.3, 0.3), dice.between(-0.5, 0.7), -dice.between(0.1, 1.1)]
-        solid.tube(curve(spine[0], spine[0] + [0, 0.1, -0.3], end), np.linspace(fat * 0.35, fat * 0.08, 7), sides=6)
+        end = spine[0] + point(dice.between(-0.3, 0.3), dice.between(-0.5, 0.7), -dice.between(0.1, 1.1))
+        solid.tube(
+            curve(spine[0], spine[0] + point(0, 0.1, -0.3), end), np.linspace(fat * 0.35, fat * 0.08, 7), sides=6
+        )
     if dice.chance(0.15):
         fin = np.array([[0, 0, -0.3], [0, 0, 0.3], [0, dice.between(0.2, 0.6), dice.between(-0.4, 0.1)]])
-        solid.add((fin + spine[4] + [0, fat * 0.7, 0])[None])
+        solid.add((fin + spine[4] + point(0, fat * 0.7, 0))[None])
 
 
 def figure(dice: Dice, solid: Solid) -> None:
@@ -156,11 +158,11 @@ def figure(dice: Dice, solid: Solid) -> None:
     trunk = np.array([dice.between(0.6, 1), dice.between(0.6, 1), 1.0, 0.4]) * wide
     solid.tube(curve(hip - [0, 0.05, 0], (hip + neck) / 2, neck, steps=4), trunk, sides=10, flat=dice.between(0.5, 0.9))
     head = dice.between(0.11, 0.2)
-    solid.rods([neck], [neck + [0, head, 0]], head * 0.45)
-    solid.ellipsoids([neck + [0, head * 1.5, 0.02]], [[head * 0.85, head * 1.15, head]])
+    solid.rods([neck], [neck + point(0, head, 0)], head * 0.45)
+    solid.ellipsoids([neck + point(0, head * 1.5, 0.02)], [[head * 0.85, head * 1.15, head]])
     thick, reach, sit = dice.between(0.045, 0.09), dice.between(0.3, 0.42), dice.chance(0.2)
     for side in (-1.0, 1.0):
-        shoulder = neck * 0.92 + [side * wide, 0, 0]
+        shoulder = neck * 0.92 + point(side * wide, 0, 0)
         up, out = dice.between(-2.8, 1.6) if dice.chance(0.4) else dice.between(-3.1, -2.5), dice.between(-0.5, 0.9)
         elbow = shoulder + reach * unit(
             np.array([side * np.cos(up) * -1 if up < -1.6 else side * np.cos(up), np.sin(up), out])
@@ -169,17 +171,17 @@ def figure(dice: Dice, solid: Solid) -> None:
         solid.tube([shoulder, elbow, hand], thick * np.array([1.0, 0.8, 0.6]), sides=7)
         solid.ellipsoids([hand], [[thick * 0.7, thick * 1.3, thick * 0.8]], detail=5)
         swing = 1.4 if sit else dice.between(-0.5, 0.6)
-        joint = hip + [side * wide * 0.5, 0, 0]
+        joint = hip + point(side * wide * 0.5, 0, 0)
         knee = joint + reach * 1.2 * np.array([side * dice.between(0, 0.3), -np.cos(swing), np.sin(swing)])
         foot = knee + reach * 1.2 * np.array([0, -1, -dice.between(0, 0.4)])
         solid.tube([joint, knee, foot], thick * np.array([1.7, 1.2, 0.8]), sides=8)
-        solid.ellipsoids([foot + [0, 0, 0.07]], [[0.05, 0.04, 0.13]], detail=5)
+        solid.ellipsoids([foot + point(0, 0, 0.07)], [[0.05, 0.04, 0.13]], detail=5)
     if dice.chance(0.15):
         solid.revolve([[wide * dice.between(1.2, 2.4), -dice.between(0.3, 0.8)], [wide * 0.8, 0.1]], sides=14)
     if dice.chance(0.2):
         solid.revolve(
             [[head * 1.8, 0], [head * 0.9, 0.02], [head * 0.8, dice.between(0.05, 0.2)]],
-            neck + [0, head * 2.2, 0],
+            neck + point(0, head * 2.2, 0),
             sides=12,
         )
 
@@ -204,10 +206,10 @@ def branching(dice: Dice, solid: Solid) -> None:
     around = dice.many(0, 2 * np.pi, n)
     out = np.stack([np.cos(around), np.zeros(n), np.sin(around)], axis=-1)
     reach = dice.between(0.3, 0.8) * dice.many(0.5, 1, n, 1)
-    tips = base + out * reach + [0, 1, 0] * reach * dice.many(-0.2, 1.3, n, 1)
+    tips = base + out * reach + point(0, 1, 0) * reach * dice.many(-0.2, 1.3, n, 1)
     if kind == "palm":
         tips[:, 1] -= 0.4
-    paths = curve(base, (base + tips) / 2 + [0, dice.between(-0.15, 0.3), 0], tips, steps=6)
+    paths = curve(base, (base + tips) / 2 + point(0, dice.between(-0.15, 0.3), 0), tips, steps=6)
     if kind in ("sheets", "palm"):
         across = np.stack([-out[:, 2], np.zeros(n), out[:, 0]], axis=-1)[:, None, :]
         swell = np.sin(np.linspace(0.3, np.pi, 6))[:, None] * dice.between(0.04, 0.2)
@@ -313,17 +315,17 @@ def frame(dice: Dice, solid: Solid) -> None:
     corners = np.array([[sx * w / 2, 0, sz * d / 2] for sx in (-1, 1) for sz in (-1, 1)])
     feet = corners * ([dice.between(0.6, 1.5), 1, dice.between(0.6, 1.5)] if dice.chance(0.4) else [1, 1, 1])
     if dice.chance(0.8):
-        solid.rods(feet, corners + [0, h, 0], thick / 2, sides=4 if dice.chance(0.5) else 7)
+        solid.rods(feet, corners + point(0, h, 0), thick / 2, sides=4 if dice.chance(0.5) else 7)
     levels = dice.many(0, 1, dice.whole(1, 5)) * h
     for level in levels:
         if dice.chance(0.5):
             solid.boxes([[0, level, 0]], [[w * dice.between(0.7, 1.2), thick * dice.between(0.3, 1.5), d]])
         else:
-            at = corners + [0, level, 0]
+            at = corners + point(0, level, 0)
             solid.rods(at[[0, 1, 0, 2]], at[[2, 3, 1, 3]], thick * 0.35, sides=5)
     for _ in range(dice.whole(0, 3)):
         axis, n = dice.whole(0, 2), dice.whole(3, 12)
-        place = np.zeros((n, 3)) + [0, h / 2, 0]
+        place = np.zeros((n, 3)) + point(0, h / 2, 0)
         size = np.array([w, h, d]) * dice.many(0.3, 1.0, 3)
         place[:, axis] += np.linspace(-0.5, 0.5, n) * (w, h, d)[axis]
         place[:, (axis + 1) % 3] += dice.between(-0.5, 0.5) * (w, h, d)[(axis + 1) % 3]
@@ -333,8 +335,8 @@ def frame(dice: Dice, solid: Solid) -> None:
     if dice.chance(0.4):
         solid.boxes([[0, h * dice.between(0.5, 1.5), -d / 2]], [[w, h * dice.between(0.3, 1), thick * 0.5]])
     if dice.chance(0.3):
-        hubs = corners + [0, thick, 0]
-        solid.rods(hubs - [thick, 0, 0], hubs + [thick, 0, 0], dice.between(0.06, 0.3), sides=12)
+        hubs = corners + point(0, thick, 0)
+        solid.rods(hubs - [thick, 0, 0], hubs + point(thick, 0, 0), dice.between(0.06, 0.3), sides=12)
 
 
 def knot(dice: Dice, solid: Solid) -> None:
@@ -382,7 +384,7 @@ def vehicle(dice: Dice, solid: Solid) -> None:
         hubs = np.array(
             [[s * w, -h * dice.between(0.7, 1.1), p] for p in np.linspace(-0.35, 0.35, axles) * long for s in (-1, 1)]
         )
-        solid.rods(hubs - [0.06, 0, 0], hubs + [0.06, 0, 0], r, sides=14)
+        solid.rods(hubs - [0.06, 0, 0], hubs + point(0.06, 0, 0), r, sides=14)
     if dice.chance(0.3):
         tall = dice.between(0.4, 1.6)
         solid.rods([[0, h * 0.8, 0]], [[0, h + tall, 0]], 0.03)
@@ -455,7 +457,7 @@ def tool(dice: Dice, solid: Solid) -> None:
             n = dice.whole(2, 5)
             x = np.linspace(-1, 1, n) * dice.between(0.05, 0.25)
             low = np.stack([x, np.full(n, y), np.zeros(n)], axis=-1)
-            line.rods(low, low + [0, long, 0], 0.025, sides=5)
+            line.rods(low, low + point(0, long, 0), 0.025, sides=5)
             line.boxes([[0, y, 0]], [[abs(x[0]) * 2 + 0.05, 0.05, 0.04]])
         else:
             around = np.linspace(0, 2 * np.pi, 17)

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 from PIL import Image, ImageDraw
-
 from pointsmith.core.data.procedural import CLASSES, Faults, make_cloud, make_unlabelled
 from pointsmith.core.data.procedural_solids import spin
 
