@@ -1,0 +1,111 @@
+"""A run's events as lines a person reads: a bar with the time left on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TextIO
+
+from ...core.events import Epoch, Event, Finished, Note, Plan, Pretrained, Scores, Stage, Step
+from .output import duration, percent, size
+
+_CLEAR = "\r\x1b[2K"
+
+
+class Narrator:
+    """Tells events on `stream`. `epochs` is the total where no Plan will say it."""
+
+    def __init__(self, stream: TextIO, epochs: int = 0) -> None:
+        self.stream, self.live = stream, stream.isatty()
+        self.epochs, self.steps = epochs, 0
+        self._eta = 0.0
+        self._bar = ""
+
+    def tell(self, event: Event) -> None:
+        """Print what the event says, if it is for a person."""
+        if isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Stage):
+            self.line(f"{event.stage}: {event.message}" if event.message else event.stage)
+        elif isinstance(event, Note):
+            self.line(f"warning: {event.message}" if event.level == "warning" else event.message)
+        elif isinstance(event, Plan):
+            self._plan(event)
+        elif isinstance(event, Epoch):
+            self._epoch(event)
+        elif isinstance(event, Scores):
+            self.line(
+                f"{event.split}: accuracy {percent(event.accuracy)}, mean of classes "
+                f"{percent(event.mean_class_accuracy)}, loss {event.loss:.4f}"
+            )
+        elif isinstance(event, Finished):
+            self._finished(event)
+        elif isinstance(event, Pretrained):
+            self.line(f"Pre-trained {event.epochs} epochs in {duration(event.seconds)}, loss {event.loss:.5f}.")
+
+    def line(self, text: str) -> None:
+        """Print a line; the bar moves below it."""
+        self.stream.write((_CLEAR if self._bar else "") + text + "\n" + self._bar)
+        self.stream.flush()
+
+    def close(self) -> None:
+        """Take the bar away, if one is there."""
+        if self._bar:
+            self._bar = ""
+            self.stream.write(_CLEAR)
+            self.stream.flush()
+
+    def _step(self, event: Step) -> None:
+        self._eta = event.eta_seconds
+        if not self.live:
+            return
+        per_epoch = self.steps or 1
+        done = (event.step - 1) % per_epoch + 1
+        tail = f" loss {event.loss:.3f}  {event.clouds_per_second:.0f} clouds/s  ETA {duration(event.eta_seconds)}"
+        head = f"epoch {event.epoch}/{self.epochs or '?'} "
+        room = max(0, min(30, shutil.get_terminal_size().columns - len(head) - len(tail) - 4))
+        filled = room * done // per_epoch if self.steps else 0
+        bar = f"[{'=' * filled}{' ' * (room - filled)}]" if room and self.steps else ""
+        self._bar = head + bar + tail
+        self.stream.write(_CLEAR + self._bar)
+        self.stream.flush()
+
+    def _plan(self, plan: Plan) -> None:
+        self.epochs, self.steps = plan.epochs, plan.steps_per_epoch
+        self.line(
+            f"{len(plan.classes)} classes; clouds: {plan.train_clouds} to train, {plan.validation_clouds} to validate, "
+            f"{plan.test_clouds} to test"
+        )
+        share = 100 * plan.trainable / plan.total
+        self.line(
+            f"{plan.trainable:,} of {plan.total:,} parameters train ({share:.2f} %); "
+            f"the adapter will take {size(plan.adapter_bytes)}"
+        )
+
+    def _epoch(self, event: Epoch) -> None:
+        parts = [
+            f"epoch {event.epoch}/{self.epochs}",
+            f"loss {event.train_loss:.4f}",
+            f"train {percent(event.train_accuracy)}",
+        ]
+        if event.validation_accuracy is not None:
+            parts.append(f"validation {percent(event.validation_accuracy)}{' *' if event.best else ''}")
+        if event.test_accuracy is not None:
+            parts.append(f"test {percent(event.test_accuracy)}")
+        parts.append(f"{event.seconds:.1f} s")
+        if event.epoch < self.epochs:
+            parts.append(f"ETA {duration(self._eta)}")
+        self.line("  ".join(parts))
+
+    def _finished(self, event: Finished) -> None:
+        self.close()
+        how = {
+            "validation": "best on validation",
+            "last": "the last",
+            "test": "best on the TEST clouds, so the test accuracy is optimistic",
+        }[event.selected_on]
+        tested = (
+            f"Test accuracy {percent(event.test_accuracy)}" if event.test_accuracy is not None else "No test clouds"
+        )
+        self.line(
+            f"{tested}; kept epoch {event.best_epoch} of {event.epochs} ({how}); {duration(event.seconds)} of training."
+        )

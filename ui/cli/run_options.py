@@ -1,0 +1,159 @@
+"""From the options of `train` and `submit` to one RunConfig: a file or recipe, then shortcuts, then `--set`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from ...core.errors import UserError
+from .names import known, unknown
+
+if TYPE_CHECKING:
+    from ...core.config import RunConfig
+
+Callback = TypeVar("Callback", bound=Callable[..., Any])
+Content = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What was typed; None where an option was not given."""
+
+    config: Path | None = None
+    recipe: str | None = None
+    backbone: str | None = None
+    method: str | None = None
+    data: str | None = None
+    settings: tuple[str, ...] = ()
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+
+
+def run_options(callback: Callback) -> Callback:
+    """Give a click command the options that RunOptions holds."""
+    options = (
+        click.option("--config", type=click.Path(path_type=Path), help="YAML file of a run; see `pointsmith recipes`."),
+        click.option("--recipe", metavar="NAME", help="Start from a recipe; see `pointsmith recipes`."),
+        click.option("--backbone", metavar="KIND", help="See `pointsmith backbones`."),
+        click.option("--method", metavar="KIND", help="See `pointsmith methods`."),
+        click.option(
+            "--data", metavar="KIND|PATH", help="`demo`, a folder or .zip with a sub-folder per class, or .h5."
+        ),
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. optim.lr=0.001."),
+        click.option("--epochs", type=int, help="Passes over the training clouds."),
+        click.option("--batch-size", type=int, help="Clouds per step."),
+        click.option("--lr", type=float, help="Peak learning rate (optim.lr)."),
+        click.option("--seed", type=int, help="Seed of everything random."),
+    )
+    for option in reversed(options):
+        callback = option(callback)
+    return callback
+
+
+def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
+    """Return the run that the options describe, its paths absolute; `base` stands in where no file was named.
+
+    UserError for an unknown name, key or value, before anything is read or written.
+    """
+    from ...core.config import override, parse_config
+
+    if options.config and options.recipe:
+        raise UserError("--config and --recipe are both given", remedy="Choose one of them")
+    source = options.config or base
+    content: Content = {}
+    if options.recipe:
+        from ...core.recipes import recipe
+
+        source = recipe(options.recipe).path
+    if source:
+        content = read_yaml(source)
+    for part in ("backbone", "method"):
+        _choose_kind(content, part, getattr(options, part))
+    if options.data:
+        content["data"] = data_content(options.data, content.get("data"))
+    shortcuts = {
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "optim.lr": options.lr,
+        "seed": options.seed,
+    }
+    given = [f"{key}={value!r}" for key, value in shortcuts.items() if value is not None]
+    content = override(content, [*options.settings, *given])
+    _check_kind(content, "backbone")
+    _check_kind(content, "method")
+    _check_kind(content, "data")
+    return absolute(parse_config(content, source.name if source else "The run"))
+
+
+def read_yaml(path: Path) -> Content:
+    """Return the mapping in a YAML file, unchecked; UserError when it is absent or no mapping."""
+    import yaml
+
+    if not path.is_file():
+        raise UserError("No such configuration file", got=str(path), remedy="Check the path, or use --recipe NAME")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path.name} is not valid YAML{where}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path.name} is not a mapping of keys to values", got=type(content).__name__)
+    return content
+
+
+def data_content(given: str, before: object = None) -> Content:
+    """Return the `data` part for a kind's name or a path; settings of `before` stay where its kind is the same.
+
+    An .h5 file becomes the training file of `h5`, a folder or .zip a `folder`. UserError when it is neither.
+    """
+    from ...core.config import choices
+
+    kinds = choices("data")
+    path = Path(given).expanduser()
+    if given in kinds:
+        fresh: Content = {"kind": given}
+    elif path.suffix.lower() in (".h5", ".hdf5") and path.is_file():
+        fresh = {"kind": "h5", "train": str(path)}
+    elif path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
+        fresh = {"kind": "folder", "path": str(path)}
+    elif path.exists():
+        raise UserError("This file is no data set", got=given, expected="a folder, a .zip or an .h5 file")
+    elif path.suffix or "/" in given:
+        raise UserError("The data set does not exist", got=given, remedy="Check the path")
+    else:
+        raise unknown(given, kinds, "data set, and there is no file or folder of that name")
+    if isinstance(before, dict) and before.get("kind") == fresh["kind"]:
+        return {**before, **fresh}
+    return fresh
+
+
+def absolute(run: RunConfig) -> RunConfig:
+    """Return the run with absolute paths: it may be resumed, or executed by a worker, from another folder."""
+    paths = {name: value.expanduser().absolute() for name, value in run.data if isinstance(value, Path)}
+    update: Content = {"data": run.data.model_copy(update=paths)} if paths else {}
+    weights = run.backbone.weights
+    if weights not in ("pretrained", "random", "included"):
+        update["backbone"] = run.backbone.model_copy(update={"weights": str(Path(weights).expanduser().absolute())})
+    return run.model_copy(update=update) if update else run
+
+
+def _choose_kind(content: Content, part: str, kind: str | None) -> None:
+    before = content.get(part)
+    if kind is not None and not (isinstance(before, dict) and before.get("kind") == kind):
+        content[part] = {"kind": kind}
+
+
+def _check_kind(content: Content, part: Literal["backbone", "method", "data"]) -> None:
+    """Refuse an unknown kind with the nearest one; without a kind, core takes the usual."""
+    from ...core.config import choices
+
+    chosen = content.get(part)
+    if isinstance(chosen, dict) and "kind" in chosen:
+        known(str(chosen["kind"]), choices(part), part)

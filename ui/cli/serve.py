@@ -1,0 +1,27 @@
+"""`pointsmith serve`: the whole product in the foreground, as `python app.py` starts it."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for every network.")
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(min=0), help="Runs trained at a time.")
+@click.option("--data", metavar="DIR", help="Folder of runs and uploads.  [default: $POINTSMITH_DATA, or the user's]")
+@click.option("--no-worker", is_flag=True, help="Only the page; workers run elsewhere (`pointsmith worker`).")
+@click.pass_context
+def serve(ctx: click.Context, host: str, port: int, workers: int, data: str | None, no_worker: bool) -> None:
+    """Start the page, a worker and, unless REDIS_URL is set, a private Redis. Ctrl-C stops all of it.
+
+    \b
+    Example:
+      pointsmith serve --port 8000 --data ~/pointsmith
+    """
+    from ...app import main
+
+    arguments = ["--host", host, "--port", str(port), "--workers", str(workers)]
+    arguments += ["--data", data] if data else []
+    arguments += ["--no-worker"] if no_worker else []
+    ctx.exit(main(arguments) or 0)
