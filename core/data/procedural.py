@@ -13,7 +13,7 @@ from ..errors import UserError
 from .clouds import normalize
 from .procedural_faults import Faults, scan
 from .procedural_shapes import builders
-from .procedural_solids import Dice, Solid, any_turn, extent, spin
+from .procedural_solids import Dice, Solid, any_turn, extent, spin, turned
 from .procedural_wild import deform, families
 
 __all__ = ["CLASSES", "Faults", "make_cloud", "make_split", "make_unlabelled"]
@@ -39,7 +39,7 @@ def make_cloud(label: int, seed: int | tuple[int, ...], points: int = 1024, *, f
     shape = _framed(solid.triangles()) * np.exp(dice.many(-0.12, 0.12, 3))
     cloud = scan(_framed(shape), points, faults, rng)
     turn = spin(np.deg2rad(faults.turn) * dice.between(-1, 1))
-    return normalize((cloud @ turn.T).astype(np.float32), "unit-sphere")
+    return normalize(turned(cloud, turn).astype(np.float32), "unit-sphere")
 
 
 def make_split(
@@ -84,7 +84,7 @@ def make_unlabelled(
         shape = _framed(solid.triangles())
         cloud = scan(_framed(deform(shape, dice)) if source is kinds else shape, points, faults, rng)
         turn = any_turn(rng) if dice.chance(tumbled) else spin(2 * np.pi * rng.random())
-        clouds[i] = normalize((cloud @ turn.T).astype(np.float32), "unit-sphere")
+        clouds[i] = normalize(turned(cloud, turn).astype(np.float32), "unit-sphere")
     return clouds
 
 

@@ -12,14 +12,18 @@ from .procedural_solids import extent, sample, unit
 class Faults(Config):
     """How far a generated cloud is from a clean one; lengths are relative to the object's radius."""
 
-    view: float = Field(0.5, ge=0, le=1, description="share of clouds seen from one random camera only")
-    occlusion: float = Field(0.2, ge=0, le=0.9, description="largest share of an object that something hides")
-    background: float = Field(0.1, ge=0, le=0.9, description="largest share of points from floor, wall or clutter")
-    noise: float = Field(0.01, ge=0, le=0.5, description="largest standard deviation of the points' positions")
-    uneven: float = Field(
-        0.6, ge=0, le=1, description="largest unevenness of density; at 1 some parts are nearly empty"
+    view: float = Field(default=0.5, ge=0, le=1, description="share of clouds seen from one random camera only")
+    occlusion: float = Field(default=0.2, ge=0, le=0.9, description="largest share of an object that something hides")
+    background: float = Field(
+        default=0.1, ge=0, le=0.9, description="largest share of points from floor, wall or clutter"
     )
-    turn: float = Field(180.0, ge=0, le=180, description="largest rotation about the vertical, degrees to either side")
+    noise: float = Field(default=0.01, ge=0, le=0.5, description="largest standard deviation of the points' positions")
+    uneven: float = Field(
+        default=0.5, ge=0, le=1, description="largest unevenness of density; at 1 some parts are nearly empty"
+    )
+    turn: float = Field(
+        default=25.0, ge=0, le=180, description="largest rotation about the vertical, degrees to either side"
+    )
 
     @classmethod
     def none(cls) -> Faults:

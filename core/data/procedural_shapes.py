@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .procedural_solids import Dice, Solid, curve, point, section, spin
+from .procedural_solids import Dice, Solid, curve, point, section, spin, turned
 
 Builder = Callable[[Dice, Solid], None]
 
@@ -334,7 +334,7 @@ def lamp(dice: Dice, solid: Solid) -> None:
     cone = Solid()
     cone.revolve([[wide, -tall], [min(upper, wide * 0.4), 0]], caps=False, sides=16)
     cone.revolve([[min(upper, wide * 0.4), 0], [0.01, 0.05]], sides=10)
-    solid.add(cone.triangles() @ spin(aim, 2).T + tip)
+    solid.add(turned(cone.triangles(), spin(aim, 2)) + tip)
 
 
 def mug(dice: Dice, solid: Solid) -> None:
@@ -624,7 +624,7 @@ def plant(dice: Dice, solid: Solid) -> None:
         for _ in range(dice.whole(0, 3)):
             turn = spin(dice.between(0, 2 * np.pi))
             start = h + tall * dice.between(0.2, 0.5)
-            arm = curve([0, 0, 0], [fat * 3.5, 0, 0], [fat * 3, tall * 0.5, 0]) @ turn.T + point(0, start, 0)
+            arm = turned(curve([0, 0, 0], [fat * 3.5, 0, 0], [fat * 3, tall * 0.5, 0]), turn) + point(0, start, 0)
             solid.tube(arm, fat * np.array([0.6, 0.6, 0.6, 0.6, 0.6, 0.5, 0.2]), sides=8)
         return
     n = dice.whole(7, 22)
@@ -673,7 +673,8 @@ def monitor(dice: Dice, solid: Solid) -> None:
     x = np.linspace(-1, 1, 9)
     front = np.stack([x * w / 2, np.zeros(9), bow * x * x], axis=-1)
     shape = np.concatenate([front, front[::-1] - [0, 0, thick]])
-    screen = np.stack([shape + point(0, -h / 2, 0), shape + point(0, h / 2, 0)]) @ spin(dice.between(-0.25, 0.05), 0).T
+    screen = np.stack([shape + point(0, -h / 2, 0), shape + point(0, h / 2, 0)])
+    screen = turned(screen, spin(dice.between(-0.25, 0.05), 0))
     solid.loft(screen + point(0, lift + h / 2, 0))
     if dice.chance(0.2):
         deep = dice.between(0.1, 0.35)

@@ -72,7 +72,7 @@ class Solid:
             middle = np.broadcast_to(ends.mean(axis=-2, keepdims=True), ends.shape)
             self.add(np.stack([ends, after, middle], axis=-2))
 
-    def boxes(self, centres: Points, sizes: Points, turns: np.ndarray | None = None) -> None:
+    def boxes(self, centres: Points, sizes: Numbers | Points, turns: np.ndarray | None = None) -> None:
         """Add P boxes: centres (P, 3), full sizes (P, 3) or (3,), rotations (P, 3, 3) or (3, 3)."""
         centres = np.atleast_2d(np.asarray(centres, dtype=float))
         corners = _UNIT_BOX * (np.asarray(sizes, dtype=float) / 2)[..., None, None, :]
@@ -140,7 +140,7 @@ class Solid:
     def ellipsoids(
         self,
         centres: Points,
-        radii: Points,
+        radii: Numbers | Points,
         *,
         square: float = 1.0,
         turns: np.ndarray | None = None,
@@ -188,7 +188,7 @@ def point(*coordinates: float) -> np.ndarray:
 def curve(*knots: Numbers, steps: int = 7) -> np.ndarray:
     """Return points (steps, 3) of the Bézier curve with two, three or four control points (each may be (P, 3))."""
     t = np.linspace(0.0, 1.0, steps)[:, None]
-    level = [np.asarray(knot, dtype=float)[..., None, :] for knot in knots]
+    level: list[np.ndarray] = [np.asarray(knot, dtype=float)[..., None, :] for knot in knots]
     while len(level) > 1:
         level = [a * (1 - t) + b * t for a, b in pairwise(level)]
     return level[0]
@@ -204,6 +204,11 @@ def spin(angle: float | np.ndarray, axis: int = 1) -> np.ndarray:
     turn[..., i, i], turn[..., j, j] = c, c
     turn[..., i, j], turn[..., j, i] = -s, s
     return turn
+
+
+def turned(points: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Return points (..., 3) after a rotation (3, 3)."""
+    return np.matmul(points, np.swapaxes(turn, -1, -2))
 
 
 def any_turn(rng: np.random.Generator) -> np.ndarray:
@@ -232,23 +237,26 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def extent(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lowest and highest corner (3,) of the box around points (N, 3)."""
-    columns = np.ascontiguousarray(points.T)  # reducing along rows of three is several times slower
+    # Reducing along rows of three numbers is several times slower than along columns.
+    columns: np.ndarray = np.ascontiguousarray(np.swapaxes(points, 0, 1))
     return columns.min(axis=1), columns.max(axis=1)
 
 
 def sample(triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return `count` independent points (count, 3), uniform over the area of triangles (T, 3, 3)."""
-    corner = triangles[:, 0]
-    one, two = triangles[:, 1] - corner, triangles[:, 2] - corner
+    corner: np.ndarray = triangles[:, 0]
+    one: np.ndarray = triangles[:, 1] - corner
+    two: np.ndarray = triangles[:, 2] - corner
     normal = _cross(one, two)
-    total = np.cumsum(np.sqrt(np.einsum("ij,ij->i", normal, normal)))
+    areas: np.ndarray = np.einsum("ij,ij->i", normal, normal)
+    total = np.cumsum(np.sqrt(areas))
     # Looking up sorted numbers and shuffling after is faster than looking up unsorted ones.
     chosen = np.minimum(np.searchsorted(total, np.sort(rng.random(count)) * total[-1]), len(triangles) - 1)
     rng.shuffle(chosen)
     draws = rng.random((2, count))
     # Points beyond the diagonal of the parallelogram are folded back into the triangle.
     places = draws + (draws[0] + draws[1] > 1) * (1 - 2 * draws)
-    frames = np.concatenate([corner, one, two], axis=1)[chosen]
+    frames: np.ndarray = np.concatenate([corner, one, two], axis=1)[chosen]
     return frames[:, :3] + places[0][:, None] * frames[:, 3:6] + places[1][:, None] * frames[:, 6:]
 
 
@@ -266,7 +274,7 @@ def _power(values: np.ndarray, exponent: float) -> np.ndarray:
 
 
 def _unit_box() -> np.ndarray:
-    quads = []
+    quads: list[np.ndarray] = []
     for axis in range(3):
         for sign in (-1.0, 1.0):
             corners = np.zeros((4, 3))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .procedural_solids import Dice, Solid, any_turn, curve, point, section, spin, unit
+from .procedural_solids import Dice, Solid, any_turn, curve, point, section, spin, turned, unit
 
 Family = Callable[[Dice, Solid], None]
 
@@ -18,10 +18,10 @@ def families() -> tuple[Family, ...]:
 
 def deform(points: np.ndarray, dice: Dice) -> np.ndarray:
     """Return points (..., 3) of about radius one, bent, tapered, twisted, sheared and stretched at random."""
-    points = points * np.exp(dice.many(-0.3, 0.3, 3))
+    out = np.multiply(points, np.exp(dice.many(-0.3, 0.3, 3)), dtype=np.float64)
     axis = dice.whole(0, 2)
-    along, a, b = points[..., axis], (axis + 1) % 3, (axis + 2) % 3
-    out = points.copy()
+    along = out[..., axis].copy()
+    a, b = (axis + 1) % 3, (axis + 2) % 3
     if dice.chance(0.3):
         scale = 1 + dice.between(-0.5, 0.5) * along
         out[..., a], out[..., b] = out[..., a] * scale, out[..., b] * scale
@@ -40,7 +40,7 @@ def union(dice: Dice, solid: Solid) -> None:
     """Two to nine primitives grown one on another, some in mirrored pairs."""
     spots = [np.zeros(3)]
     sizes = [dice.many(0.15, 0.6, 3)]
-    turned = dice.chance(0.4)
+    tilted = dice.chance(0.4)
     for i in range(dice.whole(2, 9)):
         parent = int(dice.between(0, len(spots)))
         size = sizes[parent] * dice.many(0.25, 1.1, 3) if i else sizes[0]
@@ -50,7 +50,7 @@ def union(dice: Dice, solid: Solid) -> None:
         spot = spots[parent] + towards * (sizes[parent] + size * dice.between(0.2, 0.9)) if i else spots[0]
         spots.append(spot)
         sizes.append(size)
-        _primitive(dice, solid, spot, size, any_turn(dice.rng) if turned and i else None)
+        _primitive(dice, solid, spot, size, any_turn(dice.rng) if tilted and i else None)
         if i and dice.chance(0.4) and abs(spot[0]) > 0.1:
             _primitive(dice, solid, spot * [-1, 1, 1], size, None)
 
@@ -72,7 +72,7 @@ def _primitive(dice: Dice, solid: Solid, spot: np.ndarray, size: np.ndarray, tur
             upper = 1.0 if kind == "cylinder" else dice.between(0.0, 0.6)
             part.revolve([[1, -1], [upper, 1]], sides=dice.whole(3, 16), caps=dice.chance(0.8))
         shape = part.triangles() * size
-        solid.add((shape @ turn.T if turn is not None else shape) + spot)
+        solid.add((turned(shape, turn) if turn is not None else shape) + spot)
 
 
 def vessel(dice: Dice, solid: Solid) -> None:
@@ -277,7 +277,7 @@ def winged(dice: Dice, solid: Solid) -> None:
         kind = dice.pick(["pair", "pair", "upright", "cross"])
         turns = {"pair": [0.0], "upright": [np.pi / 2], "cross": [np.pi / 4, -np.pi / 4]}[kind]
         for turn in turns:
-            wing = front @ spin(turn, 2).T
+            wing = turned(front, spin(turn, 2))
             solid.loft(wing, closed=False)
             if kind != "upright":
                 solid.loft(wing * [-1, 1, 1], closed=False)
@@ -421,7 +421,7 @@ def sheets(dice: Dice, solid: Solid) -> None:
             ribs = 1 + dice.between(0, 0.15) * np.cos(dice.whole(4, 9) * angle)
             grid = np.stack([r * np.cos(angle) * ribs, dice.between(-1, 1) * r**2, r * np.sin(angle) * ribs], axis=-1)
         grid = grid * dice.many(0.4, 1.0, 3)
-        solid.loft(grid @ any_turn(dice.rng).T if dice.chance(0.3) else grid, closed=False)
+        solid.loft(turned(grid, any_turn(dice.rng)) if dice.chance(0.3) else grid, closed=False)
     if dice.chance(0.4):
         solid.rods([[0, dice.between(-1.5, 0), 0]], [[0, dice.between(0, 1), 0]], 0.04)
 
@@ -466,4 +466,4 @@ def tool(dice: Dice, solid: Solid) -> None:
             line.tube(ring, dice.between(0.02, 0.05), sides=6, caps=False)
             long = 2 * size
         y += long
-    solid.add(line.triangles() @ turn.T)
+    solid.add(turned(line.triangles(), turn))
