@@ -248,8 +248,7 @@ def sample(triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     one: np.ndarray = triangles[:, 1] - corner
     two: np.ndarray = triangles[:, 2] - corner
     normal = _cross(one, two)
-    areas: np.ndarray = np.einsum("ij,ij->i", normal, normal)
-    total = np.cumsum(np.sqrt(areas))
+    total = np.cumsum(np.linalg.norm(normal, axis=1))
     # Looking up sorted numbers and shuffling after is faster than looking up unsorted ones.
     chosen = np.minimum(np.searchsorted(total, np.sort(rng.random(count)) * total[-1]), len(triangles) - 1)
     rng.shuffle(chosen)

@@ -20,7 +20,7 @@ def deform(points: np.ndarray, dice: Dice) -> np.ndarray:
     """Return points (..., 3) of about radius one, bent, tapered, twisted, sheared and stretched at random."""
     out = np.multiply(points, np.exp(dice.many(-0.3, 0.3, 3)), dtype=np.float64)
     axis = dice.whole(0, 2)
-    along = out[..., axis].copy()
+    along = np.array(out[..., axis], dtype=np.float64)
     a, b = (axis + 1) % 3, (axis + 2) % 3
     if dice.chance(0.3):
         scale = 1 + dice.between(-0.5, 0.5) * along
