@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import re
 import stat
@@ -27,9 +28,13 @@ from .connection import RedisAddress
 from .redis_binary import find_redis_server
 
 START_LIMIT = 15.0
+KEEP = 0.5
+"""Seconds between two looks whether the server still lives."""
 _SOCKET_LIMIT = 100
 """Bytes: sun_path holds 108 on Linux and 104 on macOS, with its final zero."""
 _LOG_LIMIT = 1_000_000
+
+_log = logging.getLogger(__name__)
 
 
 class EmbeddedRedis:
@@ -55,11 +60,16 @@ class EmbeddedRedis:
         except BaseException:
             self._leave()
             raise
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="redis-keeper", daemon=True)
+        self._keeper.start()
 
     def close(self) -> None:
         """Leave; switch the server off (after it has written everything) when no other launcher uses it."""
         if self._users is None:
             return
+        self._closing.set()
+        self._keeper.join()
         try:
             fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -85,6 +95,8 @@ class EmbeddedRedis:
             lock = self._take_lock()
             if lock is not None:
                 try:
+                    self.socket = _socket_path(self.folder)
+                    self.address = RedisAddress.of_socket(self.socket)
                     self._start(lock, deadline)
                 finally:
                     os.close(lock)  # the server keeps its own copy, and with it the lock
@@ -100,6 +112,22 @@ class EmbeddedRedis:
             got=str(self.folder),
             remedy="End the redis-server process that uses this folder, or choose another data folder with --data",
         )
+
+    def _keep(self) -> None:
+        """Start the server again, at the same address, whenever it is gone: its lock is free then."""
+        while not self._closing.wait(KEEP):
+            try:
+                lock = self._take_lock()
+                if lock is None:
+                    continue
+                try:
+                    _log.warning("The private Redis ended and is started again")
+                    self._start(lock, time.monotonic() + START_LIMIT)
+                finally:
+                    os.close(lock)
+            except (OSError, UserError):
+                _log.exception("The private Redis could not be started again; trying on")
+                self._closing.wait(5.0)
 
     def _take_lock(self) -> int | None:
         lock = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -136,8 +164,6 @@ class EmbeddedRedis:
 
     def _launch(self, program: Path, lock: int, deadline: float) -> bool:
         """Start the server and wait until it answers; False when it ended or stayed silent."""
-        self.socket = _socket_path(self.folder)
-        self.address = RedisAddress.of_socket(self.socket)
         log = self.folder / "redis.log"
         if log.exists() and log.stat().st_size > _LOG_LIMIT:
             log.replace(self.folder / "redis.old.log")

@@ -24,6 +24,7 @@ class Reaper:
     def __init__(self, store: RunStore):
         self.store = store
         self.ledger = store.ledger
+        self._life = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="reaper", daemon=True)
 
@@ -60,7 +61,10 @@ class Reaper:
         return reaped
 
     def _reap(self) -> list[str]:
-        _, age = self.ledger.server()
+        life, age = self.ledger.server()
+        if life != self._life:
+            self._life = life
+            self.store.read_in()  # should it have come back without its data, the runs' folders have them
         if age < self.ledger.timing.lease:
             return []  # while Redis was away nobody could renew; the living come first
         budget = self.ledger.timing.budget

@@ -103,6 +103,6 @@ def last_lines(path: Path, lines: int) -> list[str]:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return []
-    found = re.sub(r"hf_[A-Za-z0-9]{20,}", "hf_***", text).splitlines()
+    found = re.sub(r"hf_[A-Za-z0-9]{20,}", "hf_***", text).removesuffix("\n").split("\n")
     # A progress bar rewrites one line with carriage returns; only what it showed last is of interest.
-    return [line.rpartition("\r")[2] for line in found][-lines:] if lines > 0 else []
+    return [line.rstrip("\r").rpartition("\r")[2] for line in found][-lines:] if lines > 0 and text else []
