@@ -93,7 +93,7 @@ class RunConfig(Config):
                 remedy="Hold out a share, or choose `last` or (labelled as such) `test`",
             )
         for part in self.head.parts or ():
-            if part.startswith("prompt") and "prompt-mean" not in self.method.head_parts():
+            if part.startswith("prompt") and not any(p.startswith("prompt") for p in self.method.head_parts()):
                 raise UserError(f"The method {self.method.kind} has no prompts for the head", got=part)
         return self
 

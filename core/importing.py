@@ -19,6 +19,8 @@ from .models.head import HeadConfig, Part
 from .models.layouts import LAYOUTS, check_names
 from .peft.dapt import DAPTConfig
 from .peft.full import FullConfig
+from .peft.idpt import IDPTConfig
+from .peft.vpt import VPTConfig
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Published:
 
     layout: str
     benchmark: Benchmark
-    method: DAPTConfig | FullConfig
+    method: DAPTConfig | FullConfig | IDPTConfig | VPTConfig
     parts: tuple[Part, ...] | None = None
     drop_path: float = 0.1
 
@@ -80,6 +82,13 @@ def _published() -> dict[str, Published]:
         "dapt/scan_objbg": Published("dapt", _SCAN, DAPTConfig(rank=64, dropout=0.5), drop_path=0.3),
         "dapt/scan_objonly": Published("dapt", _SCAN, DAPTConfig(rank=64, dropout=0), ("cls", "prompt-mean")),
         "dapt/modelnet": Published("dapt", _MODELNET, DAPTConfig(rank=72, dropout=0), ("cls", "patch-max")),
+    }
+    found |= {
+        "idpt/scan_hardest": Published("idpt", _SCAN, IDPTConfig()),
+        "idpt/scan_objbg": Published("idpt", _SCAN, IDPTConfig(), ("prompt-max",)),
+        "idpt/scan_objonly": Published("idpt", _SCAN, IDPTConfig(layer=6)),
+        "idpt/modelnet": Published("idpt", _MODELNET, IDPTConfig()),
+        "idpt-vpt/scan_hardest": Published("idpt-vpt", _SCAN, VPTConfig()),
     }
     return found
 

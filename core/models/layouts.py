@@ -85,6 +85,25 @@ _DAPT: tuple[Rule, ...] = (
     (_BLOCK + r"Adapter_MLP\.(down|up)_proj\.(.+)", r"method.blocks.\1.adapter.\2.\3"),
 )
 
+_IDPT: tuple[Rule, ...] = (
+    (r"prompt_pos", r"method.position"),
+    (r"blocks\.cls\.conv1\.0\.weight", r"method.generator.edges.0.weight.weight"),
+    (r"blocks\.cls\.conv2\.0\.weight", r"method.generator.edges.1.weight.weight"),
+    (r"blocks\.cls\.conv3\.0\.weight", r"method.generator.edges.2.weight.weight"),
+    (r"blocks\.cls\.conv5\.0\.weight", r"method.generator.mix.weight"),
+    # The file holds each norm twice, as `bn1` and inside `conv1`; the published loader lets the latter win.
+    (r"blocks\.cls\.conv1\.1\.(.+)", r"method.generator.edges.0.norm.\1"),
+    (r"blocks\.cls\.conv2\.1\.(.+)", r"method.generator.edges.1.norm.\1"),
+    (r"blocks\.cls\.conv3\.1\.(.+)", r"method.generator.edges.2.norm.\1"),
+    (r"blocks\.cls\.conv5\.1\.(.+)", r"method.generator.norm.\1"),
+    (r"blocks\.cls\.bn\d\..+", None),
+)
+
+_IDPT_VPT: tuple[Rule, ...] = (
+    (r"cls_prompt_list\.(\d+)", r"method.rows.\1.prompts"),
+    (r"cls_prompt_pos_list\.(\d+)", r"method.rows.\1.positions"),
+)
+
 _PRETRAINING: tuple[Rule, ...] = ((r"(MAE_decoder|decoder_pos_embed|increase_dim)\..+|mask_token", None),)
 
 
@@ -112,9 +131,9 @@ class Layout:
 
 
 def _linear(name: str, tensor: Tensor) -> Tensor:
-    """Return a 1x1 convolution's weight (out, in, 1) as (out, in); anything else as it is."""
-    is_convolution = name.endswith("weight") and tensor.dim() == 3 and tensor.shape[-1] == 1
-    return tensor.squeeze(-1) if is_convolution else tensor
+    """Return a 1x1 convolution's weight (out, in, 1[, 1]) as (out, in); anything else as it is."""
+    is_convolution = name.endswith("weight") and tensor.dim() > 2 and tensor.shape[2:].numel() == 1
+    return tensor.flatten(1) if is_convolution else tensor
 
 
 _CLASS_TOKEN = ("trunk.cls_token", "trunk.cls_pos")
@@ -124,6 +143,8 @@ LAYOUTS: dict[str, Layout] = {
     "pointmae": Layout((*_trunk(), *_HEAD)),
     "act": Layout((*_trunk(), *_HEAD)),
     "dapt": Layout((*_DAPT, *_trunk(), *_HEAD)),
+    "idpt": Layout((*_IDPT, *_trunk(), *_HEAD)),
+    "idpt-vpt": Layout((*_IDPT_VPT, *_trunk(), *_HEAD)),
     "pointmae/pretrain": Layout((*_trunk(r"MAE_encoder\."), *_PRETRAINING), lacks=_CLASS_TOKEN),
     "hub/point-mae-base.pretrain.yatian-pang": Layout(
         (*_hub_trunk(r"MAE_encoder\."), *_PRETRAINING), lacks=_CLASS_TOKEN

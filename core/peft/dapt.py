@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..models.head import Part
 from ..models.point_transformer import PointTransformer
 from ..models.tuned import Delta
+from .bottleneck import DynamicAdapter
 from .method import Method, MethodConfig, is_class_token
 from .scale_shift import ScaleShift
 
@@ -32,30 +33,6 @@ class DAPTConfig(MethodConfig):
 
     def head_parts(self) -> tuple[Part, ...]:
         return ("cls", "prompt-mean", "patch-max")
-
-
-class DynamicAdapter(nn.Module):
-    """A bottleneck whose answer is scaled per token, (B, L, D) to (B, L, D) (DAPT, equations 4 to 6).
-
-    u = norm(z); s = relu(w u + b), one number per token; answer = up(dropout(gelu(down u))) * s. Starts at zero.
-    """
-
-    def __init__(self, dim: int, rank: int, dropout: float) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.scale = nn.Linear(dim, 1)
-        self.down = nn.Linear(dim, rank)
-        self.up = nn.Linear(rank, dim)
-        self.dropout = nn.Dropout(dropout)
-        for layer in (self.scale, self.down):
-            nn.init.kaiming_uniform_(layer.weight, a=5**0.5)
-            nn.init.zeros_(layer.bias)
-        nn.init.zeros_(self.up.weight)
-        nn.init.zeros_(self.up.bias)
-
-    def forward(self, z: Tensor) -> Tensor:
-        u = self.norm(z)
-        return self.up(self.dropout(F.gelu(self.down(u)))) * F.relu(self.scale(u))
 
 
 class DAPTBlock(nn.Module):

@@ -14,10 +14,15 @@ from pointsmith.core.models.tuned import detach
 from tiny import BACKBONE, tiny_run
 
 METHODS = sorted(choices("method"))
+SMALL = {"idpt": {"neighbours": 4}}
+
+
+def config_of(kind: str, **changes):
+    return tiny_run({"kind": kind, **SMALL.get(kind, {})}, **changes)
 
 
 def make(kind: str, **changes):
-    built = build(tiny_run({"kind": kind}, **changes), 5)
+    built = build(config_of(kind, **changes), 5)
     torch.manual_seed(1)
     with torch.no_grad():  # what starts at zero would hide mistakes
         for name, parameter in built.model.trainable():
@@ -48,7 +53,7 @@ def test_every_trainable_parameter_gets_a_gradient_and_nothing_else(kind: str) -
 
 @pytest.mark.parametrize("kind", METHODS)
 def test_frozen_bytes_stay_and_release_restores_the_trunk(kind: str) -> None:
-    config = tiny_run({"kind": kind})
+    config = config_of(kind)
     untouched = load_backbone(config.backbone, seed=config.seed, positions=config.method.positions).trunk
     before = {name: tensor.clone() for name, tensor in untouched.state_dict().items()}
     answer = untouched.eval()(clouds())
@@ -67,7 +72,7 @@ def test_the_adapter_of_a_trained_model_makes_an_equal_one(kind: str) -> None:
     model = make(kind)
     a_step(model)
     state = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
-    other = build(tiny_run({"kind": kind}), 5).model
+    other = build(config_of(kind), 5).model
     other.load_adapter(state)
     assert torch.equal(other.eval()(clouds(1)), model.eval()(clouds(1)))
 
@@ -122,6 +127,24 @@ def test_batch_norm_drifts_only_where_asked_and_is_saved_then(batchnorm: str) ->
         ("scan_objbg", {"kind": "dapt", "rank": 64, "dropout": 0.5}, None, 15, 1_087_771),
         ("scan_objonly", {"kind": "dapt", "rank": 64}, ["cls", "prompt-mean"], 15, 989_467),
         ("modelnet", {"kind": "dapt", "rank": 72}, ["cls", "patch-max"], 40, 1_069_716),
+        ("adapter", {"kind": "adapter"}, None, 15, 862_735),
+        ("adapter, Houlsby", {"kind": "adapter", "places": "both", "rank": 32}, None, 15, 867_343),
+        ("adaptformer", {"kind": "adaptformer"}, None, 15, 862_735),
+        ("lora", {"kind": "lora"}, None, 15, 857_359),
+        ("lora, fused", {"kind": "lora", "targets": ["qkv"]}, None, 15, 857_359),
+        ("bitfit", {"kind": "bitfit"}, None, 15, 304_399),
+        ("bitfit everywhere", {"kind": "bitfit", "where": "all"}, None, 15, 307_215),
+        ("vpt-deep", {"kind": "vpt"}, None, 15, 360_463),
+        ("ssf", {"kind": "ssf"}, None, 15, 368_911),
+        ("ssf with ends", {"kind": "ssf", "ends": True}, None, 15, 370_447),
+        ("prefix", {"kind": "prefix", "length": 48}, None, 15, 709_903),
+        ("idpt hardest", {"kind": "idpt"}, None, 15, 1_696_783),
+        ("idpt objbg", {"kind": "idpt"}, ["prompt-max"], 15, 1_500_175),
+        ("idpt modelnet", {"kind": "idpt"}, None, 40, 1_703_208),
+        ("dapt-x", {"kind": "dapt-x"}, None, 15, 418_067),
+        ("dapt-x ablation", {"kind": "dapt-x", "rank": 64, "tfts": True}, None, 15, 558_099),
+        ("dapt-x unshared", {"kind": "dapt-x", "rank": 64, "tfts": True, "shared": False}, None, 15, 1_397_311),
+        ("dapt-x sharing only", {"kind": "dapt-x", "rank": 64}, None, 15, 455_187),
         ("full", {"kind": "full"}, None, 15, 22_093_327),
         ("probe", {"kind": "probe"}, None, 15, 267_535),
         ("probe with class token", {"kind": "probe", "train_cls": True}, None, 15, 268_303),

@@ -1,0 +1,107 @@
+"""IDPT: a prompt generated from the cloud itself by a small graph network, before one late block (ICCV 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..models.head import Part
+from ..models.point_transformer import PointTransformer
+from ..models.tuned import Delta
+from .method import Method, MethodConfig, is_class_token
+
+
+class IDPTConfig(MethodConfig):
+    """A dynamic prompt from edge convolutions over the patches, inserted before block `layer`."""
+
+    title: ClassVar[str] = "IDPT"
+    source: ClassVar[str] = "IDPT (ICCV 2023), section 3"
+    kind: Literal["idpt"] = "idpt"
+    layer: int | None = Field(None, ge=1, description="block (from 0) that first sees the prompt; empty: the last")
+    neighbours: int = Field(20, ge=1, le=256, description="nearest patches, in feature space, that an edge joins")
+
+    def build(self, trunk: PointTransformer) -> Method:
+        layer = trunk.config.depth - 1 if self.layer is None else self.layer
+        if not 1 <= layer < trunk.config.depth:
+            raise UserError(
+                "method.layer is not a block of this backbone", got=layer, expected=f"1 to {trunk.config.depth - 1}"
+            )
+        if self.neighbours > trunk.num_patches:
+            raise UserError(
+                "method.neighbours exceeds the patches", got=self.neighbours, expected=f"≤ {trunk.num_patches}"
+            )
+        return IDPT(layer, self.neighbours, trunk)
+
+    def head_parts(self) -> tuple[Part, ...]:
+        return ("cls", "prompt-max", "patch-max")
+
+
+class EdgeConv(nn.Module):
+    """max over the k nearest tokens of act(norm(W [x_j - x_i; x_i])), (B, G, D) to (B, G, D) (DGCNN, section 3.1)."""
+
+    def __init__(self, dim: int, neighbours: int) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+        self.weight = nn.Linear(2 * dim, dim, bias=False)
+        self.norm = nn.BatchNorm1d(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, g, d = x.shape
+        near = torch.cdist(x, x).topk(self.neighbours, largest=False).indices
+        batch = torch.arange(b, device=x.device)[:, None, None]
+        # W [x_j - x_i; x_i] = A x_j + (B - A) x_i: the large product is made once per token, not once per edge.
+        of_neighbour, of_centre = self.weight.weight[:, :d], self.weight.weight[:, d:]
+        edges = F.linear(x, of_neighbour)[batch, near] + F.linear(x, of_centre - of_neighbour)[:, :, None]
+        edges = self.norm(edges.flatten(0, 2)).view(edges.shape)
+        return F.leaky_relu(edges, 0.2).amax(dim=2)
+
+
+class PromptGenerator(nn.Module):
+    """Patches (B, G, D) to one prompt (B, 1, D): three edge convolutions, joined, mixed, and their maximum."""
+
+    def __init__(self, dim: int, neighbours: int) -> None:
+        super().__init__()
+        self.edges = nn.ModuleList(EdgeConv(dim, neighbours) for _ in range(3))
+        self.mix = nn.Linear(3 * dim, dim, bias=False)
+        self.norm = nn.BatchNorm1d(dim)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        x, found = patches, list[Tensor]()
+        for edge in self.edges:
+            x = edge(x)
+            found.append(x)
+        mixed = self.mix(torch.cat(found, dim=-1))
+        mixed = F.leaky_relu(self.norm(mixed.flatten(0, 1)).view(mixed.shape), 0.2)
+        return mixed.amax(dim=1, keepdim=True)
+
+
+class IDPT(Method):
+    def __init__(self, layer: int, neighbours: int, trunk: PointTransformer) -> None:
+        super().__init__()
+        self.layer, self.depth, self.patches = layer, trunk.config.depth, trunk.num_patches
+        self.generator = PromptGenerator(trunk.config.dim, neighbours)
+        # Published as a random, frozen position of the prompt; saved with the adapter.
+        self.register_buffer("position", nn.init.trunc_normal_(torch.empty(1, 1, trunk.config.dim), std=0.02))
+
+    def attachments(self) -> Iterator[tuple[str, Delta]]:
+        yield f"blocks.{self.layer - 1}", self.insert
+        for i in range(self.layer, self.depth - 1):
+            yield f"blocks.{i}", self.place
+
+    def insert(self, x: Tensor, y: Tensor) -> Tensor:
+        """Insert the generated prompt, with its position, behind the class token."""
+        prompt = self.generator(y[:, -self.patches :]) + self.position
+        return torch.cat([y[:, :1], prompt, y[:, 1:]], dim=1)
+
+    def place(self, x: Tensor, y: Tensor) -> Tensor:
+        """Add the prompt's position again before the next block, as the patches get theirs."""
+        return torch.cat([y[:, :1], y[:, 1:2] + self.position, y[:, 2:]], dim=1)
+
+    def tunes(self, name: str) -> bool:
+        return is_class_token(name)

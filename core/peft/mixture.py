@@ -1,0 +1,86 @@
+"""Sharing Mixture of Adapters: one router and one set of experts, shared by every block (Adapter-X, arXiv 2406.03051).
+
+Shapes: tokens (B, L, D) are cut into h sub-tokens of width D/h; X = B * L * h sub-tokens are routed to N experts.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..models.tuned import tuned
+
+Routing = Literal["top-1", "dense"]
+
+
+class Router(nn.Module):
+    """Gates (X, N) of sub-tokens (X, D/h): softmax over (W x) · ê, ê the expert's embedding of unit length (eq. 4, 5)."""
+
+    def __init__(self, width: int, inner: int, experts: int, normalise: bool) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, inner, bias=False)
+        self.embeddings = nn.Parameter(torch.empty(experts, inner))
+        self.normalise = normalise
+        nn.init.kaiming_uniform_(self.project.weight, a=5**0.5)
+        nn.init.trunc_normal_(self.embeddings, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        experts = F.normalize(self.embeddings, dim=-1) if self.normalise else self.embeddings
+        return (self.project(x) @ experts.T.to(x.dtype)).float().softmax(dim=-1)
+
+
+class SharedMixture(nn.Module):
+    """Mixture of adapters over sub-tokens, (B, L, D) to (B, L, D).
+
+    `top-1`: each sub-token goes to its most probable expert, whose answer is multiplied by its gate (figure 2; Switch
+    Transformer). `dense`: the sum of all experts' answers weighted by their gates (equation 3, algorithm 1).
+    Every call leaves a balance term for `take_balance`.
+    """
+
+    def __init__(
+        self, experts: list[nn.Module], dim: int, heads: int, rank: int, routing: Routing, normalise: bool
+    ) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(experts)
+        self.router = Router(dim // heads, rank, len(experts), normalise)
+        self.heads, self.routing = heads, routing
+        self._balance: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        sub = x.reshape(-1, x.shape[-1] // self.heads)
+        gates = tuned(self.router, sub)
+        if self.training:
+            self._balance.append(balance(gates))
+        return (
+            self._dense(sub, gates).view(x.shape) if self.routing == "dense" else self._top1(sub, gates).view(x.shape)
+        )
+
+    def _dense(self, sub: Tensor, gates: Tensor) -> Tensor:
+        weighted = [expert(sub) * gates[:, p : p + 1] for p, expert in enumerate(self.experts)]
+        return torch.stack(weighted).sum(dim=0)
+
+    def _top1(self, sub: Tensor, gates: Tensor) -> Tensor:
+        gate, chosen = gates.max(dim=-1, keepdim=True)
+        answer = torch.zeros_like(sub)
+        for p, expert in enumerate(self.experts):
+            mine = (chosen[:, 0] == p).nonzero()[:, 0]
+            answer = answer.index_copy(0, mine, (expert(sub[mine]) * gate[mine]).to(sub.dtype))
+        return answer
+
+    def take_balance(self) -> list[Tensor]:
+        """Return the balance terms of the blocks since the last call, one each, and forget them."""
+        taken, self._balance = self._balance, []
+        return taken
+
+
+def balance(gates: Tensor) -> Tensor:
+    """Return N * sum over experts of (share of sub-tokens whose first choice it is) * (its mean gate); 1 when even.
+
+    The Switch Transformer's loss; Adapter-X, section 3.2, multiplies it by 0.01.
+    """
+    experts = gates.shape[-1]
+    share = F.one_hot(gates.argmax(dim=-1), experts).to(gates.dtype).mean(dim=0)
+    return experts * (share * gates.mean(dim=0)).sum()

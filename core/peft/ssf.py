@@ -1,0 +1,45 @@
+"""SSF: a scale and a shift after every operation (NeurIPS 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import nn
+
+from ..models.point_transformer import PointTransformer
+from ..models.tuned import Delta
+from .method import Method, MethodConfig, is_class_token
+from .scale_shift import ScaleShift
+
+
+class SSFConfig(MethodConfig):
+    """Scale and shift the answers of norms and linear layers in every block, `ends` also tokens and final norm."""
+
+    title: ClassVar[str] = "SSF"
+    source: ClassVar[str] = "SSF (NeurIPS 2022), section 3.2"
+    kind: Literal["ssf"] = "ssf"
+    ends: bool = Field(False, description="also after the patch embedding and after the final norm")
+    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+
+    def build(self, trunk: PointTransformer) -> Method:
+        return SSF(self, trunk)
+
+
+class SSF(Method):
+    def __init__(self, config: SSFConfig, trunk: PointTransformer) -> None:
+        super().__init__()
+        self.train_cls = config.train_cls
+        dim, hidden = trunk.config.dim, int(trunk.config.dim * trunk.config.mlp_ratio)
+        widths = {"norm1": dim, "attn.qkv": 3 * dim, "attn.proj": dim, "norm2": dim, "mlp.fc1": hidden, "mlp.fc2": dim}
+        self.widths = {f"blocks.{i}.{name}": w for i in range(trunk.config.depth) for name, w in widths.items()}
+        if config.ends:
+            self.widths |= {"patch_embed": dim, "norm": dim}
+        self.rows = nn.ModuleList(ScaleShift(width) for width in self.widths.values())
+
+    def attachments(self) -> Iterator[tuple[str, Delta]]:
+        yield from zip(self.widths, self.rows)
+
+    def tunes(self, name: str) -> bool:
+        return self.train_cls and is_class_token(name)

@@ -1,0 +1,70 @@
+"""Visual prompt tuning: learned tokens beside the patches, once or anew before every block (ECCV 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..models.point_transformer import PointTransformer
+from ..models.tuned import Delta
+from .method import Method, MethodConfig, is_class_token
+
+
+class VPTConfig(MethodConfig):
+    """Prompts before the first block (shallow), or fresh ones before each block (deep)."""
+
+    title: ClassVar[str] = "VPT"
+    source: ClassVar[str] = "VPT (ECCV 2022), section 3.2; the deep form with positions as in IDPT's repository"
+    kind: Literal["vpt"] = "vpt"
+    depth: Literal["deep", "shallow"] = Field("deep", description="anew before every block, or only before the first")
+    prompts: int = Field(10, ge=1, le=1000, description="prompts per place")
+    positions_too: bool = Field(True, description="a learned position is added to each prompt")
+    train_cls: bool = Field(True, description="also train the class token, which pre-training does not provide")
+
+    def build(self, trunk: PointTransformer) -> Method:
+        return VPT(self, trunk)
+
+
+class PromptRow(nn.Module):
+    """Put this place's prompts behind the class token, in place of the `before` that stand there."""
+
+    def __init__(self, count: int, dim: int, positions: bool, before: int) -> None:
+        super().__init__()
+        self.before = before
+        self.prompts = nn.Parameter(torch.empty(1, count, dim)) if count else None
+        self.positions = nn.Parameter(torch.empty(1, count, dim)) if count and positions else None
+        for tensor in (self.prompts, self.positions):
+            if tensor is not None:
+                nn.init.trunc_normal_(tensor, std=0.02)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        rest = y[:, 1 + self.before :]
+        if self.prompts is None:
+            return torch.cat([y[:, :1], rest], dim=1)
+        prompts = self.prompts if self.positions is None else self.prompts + self.positions
+        return torch.cat([y[:, :1], prompts.to(y.dtype).expand(len(y), -1, -1), rest], dim=1)
+
+
+class VPT(Method):
+    def __init__(self, config: VPTConfig, trunk: PointTransformer) -> None:
+        super().__init__()
+        self.train_cls = config.train_cls
+        dim, count, depth = trunk.config.dim, config.prompts, trunk.config.depth
+        places = depth if config.depth == "deep" else 1
+        self.rows = nn.ModuleList(
+            PromptRow(count, dim, config.positions_too, before=count if i else 0) for i in range(places)
+        )
+        self.last = f"blocks.{depth - 1}"
+        self.take_off = PromptRow(0, dim, False, before=count)
+
+    def attachments(self) -> Iterator[tuple[str, Delta]]:
+        for i, row in enumerate(self.rows):
+            yield ("tokens" if i == 0 else f"blocks.{i - 1}"), row
+        yield self.last, self.take_off  # what reads the tokens finds class token and patches only
+
+    def tunes(self, name: str) -> bool:
+        return self.train_cls and is_class_token(name)
