@@ -250,7 +250,8 @@ def sample(triangles: np.ndarray, count: int, rng: np.random.Generator) -> np.nd
     normal = _cross(one, two)
     total = np.cumsum(np.linalg.norm(normal, axis=1))
     # Looking up sorted numbers and shuffling after is faster than looking up unsorted ones.
-    chosen = np.minimum(np.searchsorted(total, np.sort(rng.random(count)) * total[-1]), len(triangles) - 1)
+    where: np.ndarray = np.sort(rng.random(count)) * total[-1]
+    chosen = np.minimum(np.searchsorted(total, where), len(triangles) - 1)
     rng.shuffle(chosen)
     draws = rng.random((2, count))
     # Points beyond the diagonal of the parallelogram are folded back into the triangle.
