@@ -1,0 +1,264 @@
+/* A point cloud in raw WebGL: orbit, zoom, pan with mouse, touch and keys; colours; the camera outlives new data. */
+(() => {
+  "use strict";
+  const VERTEX = `
+    attribute vec3 place; attribute float height; attribute vec3 patchColour;
+    uniform mat4 view; uniform float size; uniform float mode; uniform float zoom;
+    uniform vec3 low; uniform vec3 middle; uniform vec3 high;
+    varying vec3 colour;
+    void main() {
+      gl_Position = view * vec4(place, 1.0);
+      gl_PointSize = clamp(size * zoom / max(gl_Position.w, 0.1), 1.0, 64.0);
+      vec3 ramp = height < 0.5 ? mix(low, middle, height * 2.0) : mix(middle, high, height * 2.0 - 1.0);
+      colour = mix(ramp, patchColour, mode);
+    }`;
+  const FRAGMENT = `
+    precision mediump float; varying vec3 colour;
+    void main() {
+      vec2 from = gl_PointCoord * 2.0 - 1.0;
+      float far = dot(from, from);
+      if (far > 1.0) discard;
+      gl_FragColor = vec4(colour * (1.0 - 0.35 * far), 1.0);
+    }`;
+  /* Low, middle and high end of the height ramp, readable on the ground of each theme. */
+  const RAMPS = {
+    light: [[0.16, 0.25, 0.48], [0.62, 0.22, 0.42], [0.88, 0.42, 0.1]],
+    dark: [[0.36, 0.55, 0.92], [0.85, 0.42, 0.62], [1.0, 0.76, 0.36]],
+  };
+  const START = { yaw: 0.65, pitch: 0.38, distance: 3.1, x: 0, y: 0 };
+
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+  /* Undo ui/viewer.py: 16-bit steps between the corners of the bounding box. */
+  const decode = (value) => {
+    const steps = new Uint16Array(bytes(value.points).buffer);
+    const place = new Float32Array(steps.length);
+    for (let i = 0; i < steps.length; i++) {
+      const axis = i % 3;
+      place[i] = value.low[axis] + (steps[i] / 65535) * (value.high[axis] - value.low[axis]);
+    }
+    return place;
+  };
+
+  /* Neighbouring numbers get distant hues: steps of the golden angle. */
+  const patchColours = (patches, dark) => {
+    const found = new Float32Array(patches.length * 3);
+    patches.forEach((patch, i) => {
+      const hue = (patch * 137.508) % 360, light = (dark ? 0.62 : 0.45) + (patch % 3) * 0.05, s = 0.72;
+      for (let channel = 0; channel < 3; channel++) {
+        const k = ([0, 8, 4][channel] + hue / 30) % 12;
+        found[i * 3 + channel] = light - s * Math.min(light, 1 - light) * Math.max(-1, Math.min(k - 3, 9 - k, 1));
+      }
+    });
+    return found;
+  };
+
+  const multiply = (a, b) => {
+    const out = new Float32Array(16);
+    for (let c = 0; c < 4; c++) for (let r = 0; r < 4; r++) for (let k = 0; k < 4; k++) out[c * 4 + r] += a[k * 4 + r] * b[c * 4 + k];
+    return out;
+  };
+
+  class Viewer {
+    constructor(element) {
+      this.element = element;
+      this.camera = { ...START };
+      this.canvas = element.querySelector("canvas");
+      this.note = element.querySelector(".ps-note");
+      this.message = element.querySelector(".ps-view-message");
+      this.colour = element.querySelector(".ps-colour");
+      this.size = element.querySelector(".ps-size");
+      this.pointers = new Map();
+      this.buffers = {};
+      this.count = 0;
+      this.listen();
+      this.prepare();
+    }
+
+    listen() {
+      const c = this.canvas;
+      c.addEventListener("pointerdown", (e) => { c.setPointerCapture(e.pointerId); this.pointers.set(e.pointerId, [e.clientX, e.clientY]); });
+      c.addEventListener("pointermove", (e) => this.move(e));
+      for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) c.addEventListener(name, (e) => this.pointers.delete(e.pointerId));
+      c.addEventListener("wheel", (e) => { e.preventDefault(); this.zoom(Math.exp(Math.sign(e.deltaY) * Math.min(Math.abs(e.deltaY), 100) * 0.002)); }, { passive: false });
+      c.addEventListener("contextmenu", (e) => e.preventDefault());
+      c.addEventListener("dblclick", () => this.reset());
+      c.addEventListener("keydown", (e) => this.key(e));
+      c.addEventListener("webglcontextlost", (e) => { e.preventDefault(); this.gl = null; this.tell("The graphics context was lost; waiting for the browser to give it back."); });
+      c.addEventListener("webglcontextrestored", () => { this.prepare(); this.upload(); });
+      element_on(this.element, ".ps-reset", "click", () => this.reset());
+      this.colour.addEventListener("change", () => this.draw());
+      this.size.addEventListener("input", () => this.draw());
+      new ResizeObserver(() => this.draw()).observe(c);
+      new MutationObserver(() => { this.upload(); }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+    }
+
+    prepare() {
+      const gl = (this.gl = this.canvas.getContext("webgl", { antialias: true, alpha: true, preserveDrawingBuffer: false }));
+      if (!gl) { this.tell("This browser offers no WebGL, so the cloud cannot be drawn here."); return; }
+      const program = gl.createProgram();
+      for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+        const shader = gl.createShader(kind);
+        gl.shaderSource(shader, text);
+        gl.compileShader(shader);
+        if (!gl.getShaderParameter(shader, gl.COMPILE_STATUS)) throw new Error(gl.getShaderInfoLog(shader));
+        gl.attachShader(program, shader);
+      }
+      gl.linkProgram(program);
+      gl.useProgram(program);
+      this.program = program;
+      gl.enable(gl.DEPTH_TEST);
+      this.buffers = { place: gl.createBuffer(), height: gl.createBuffer(), patchColour: gl.createBuffer() };
+      this.tell("");
+    }
+
+    show(value) {
+      if (!value || !value.count) { this.count = 0; this.place = null; this.note.textContent = ""; this.draw(); return; }
+      this.place = decode(value);
+      this.count = value.count;
+      this.patches = value.patches ? new Uint16Array(bytes(value.patches).buffer) : null;
+      this.up = value.up ?? 1;
+      const number = (n) => n.toLocaleString("en");
+      this.note.textContent = value.count < value.total ? `${number(value.count)} of ${number(value.total)} points shown` : `${number(value.count)} points`;
+      this.canvas.setAttribute("aria-label", `3D point cloud, ${this.note.textContent}. Arrow keys turn, plus and minus zoom, shift with arrows moves, 0 resets.`);
+      const option = this.colour.querySelector('option[value="patch"]');
+      option.disabled = !this.patches;
+      if (!this.patches) this.colour.value = "height";
+      this.upload();
+    }
+
+    upload() {
+      const gl = this.gl;
+      if (!gl || !this.place) { this.draw(); return; }
+      const height = new Float32Array(this.count);
+      let low = Infinity, high = -Infinity;
+      for (let i = 0; i < this.count; i++) {
+        const at = this.place[i * 3 + this.up];
+        if (at < low) low = at;
+        if (at > high) high = at;
+      }
+      for (let i = 0; i < this.count; i++) height[i] = (this.place[i * 3 + this.up] - low) / (high - low || 1);
+      const patch = this.patches ? patchColours(this.patches, this.dark()) : new Float32Array(this.count * 3);
+      for (const [name, content, width] of [["place", this.place, 3], ["height", height, 1], ["patchColour", patch, 3]]) {
+        gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
+        gl.bufferData(gl.ARRAY_BUFFER, content, gl.STATIC_DRAW);
+        const where = gl.getAttribLocation(this.program, name);
+        gl.enableVertexAttribArray(where);
+        gl.vertexAttribPointer(where, width, gl.FLOAT, false, 0, 0);
+      }
+      this.fit();
+      this.draw();
+    }
+
+    /* Centre and radius of the cloud, so that any unit of length fills the view. */
+    fit() {
+      const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity];
+      this.place.forEach((v, i) => { const a = i % 3; if (v < low[a]) low[a] = v; if (v > high[a]) high[a] = v; });
+      this.centre = low.map((v, a) => (v + high[a]) / 2);
+      this.radius = Math.hypot(...low.map((v, a) => (high[a] - v) / 2)) || 1;
+    }
+
+    dark() { return document.body.classList.contains("dark"); }
+
+    matrix(aspect) {
+      const { yaw, pitch, distance, x, y } = this.camera;
+      const s = 1 / this.radius, [cx, cy, cz] = this.centre;
+      const model = new Float32Array([s, 0, 0, 0, 0, s, 0, 0, 0, 0, s, 0, -cx * s, -cy * s, -cz * s, 1]);
+      const [a, b] = [Math.cos(yaw), Math.sin(yaw)], [c, d] = [Math.cos(pitch), Math.sin(pitch)];
+      const around = new Float32Array([a, 0, -b, 0, 0, 1, 0, 0, b, 0, a, 0, 0, 0, 0, 1]);
+      const tilt = new Float32Array([1, 0, 0, 0, 0, c, d, 0, 0, -d, c, 0, 0, 0, 0, 1]);
+      const back = new Float32Array([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, x, y, -distance, 1]);
+      const f = 2.1 * Math.min(1, aspect), near = 0.02, far = 60;
+      const lens = new Float32Array([f / aspect, 0, 0, 0, 0, f, 0, 0, 0, 0, (far + near) / (near - far), -1, 0, 0, (2 * far * near) / (near - far), 0]);
+      return [lens, back, tilt, around, model].reduce(multiply);
+    }
+
+    draw() {
+      if (this.waiting) return;
+      this.waiting = requestAnimationFrame(() => { this.waiting = 0; this.paint(); });
+    }
+
+    paint() {
+      const gl = this.gl, c = this.canvas;
+      if (!gl || gl.isContextLost() || !c.clientWidth) return;
+      const ratio = Math.min(window.devicePixelRatio || 1, 2);
+      const width = Math.round(c.clientWidth * ratio), height = Math.round(c.clientHeight * ratio);
+      if (c.width !== width || c.height !== height) { c.width = width; c.height = height; }
+      gl.viewport(0, 0, width, height);
+      gl.clearColor(0, 0, 0, 0);
+      gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+      if (!this.place) return;
+      const at = (name) => gl.getUniformLocation(this.program, name);
+      const [low, middle, high] = RAMPS[this.dark() ? "dark" : "light"];
+      gl.uniformMatrix4fv(at("view"), false, this.matrix(width / height));
+      gl.uniform1f(at("size"), Number(this.size.value) * ratio);
+      gl.uniform1f(at("zoom"), START.distance * Math.min(1, (height / ratio) / 420));
+      gl.uniform1f(at("mode"), this.colour.value === "patch" ? 1 : 0);
+      gl.uniform3fv(at("low"), low);
+      gl.uniform3fv(at("middle"), middle);
+      gl.uniform3fv(at("high"), high);
+      gl.drawArrays(gl.POINTS, 0, this.count);
+      this.canvas.dataset.drawn = String(this.count);
+      this.canvas.dataset.camera = Object.values(this.camera).map((v) => v.toFixed(3)).join(" ");
+    }
+
+    move(event) {
+      const before = this.pointers.get(event.pointerId);
+      if (!before) return;
+      const now = [event.clientX, event.clientY];
+      const others = [...this.pointers].filter(([id]) => id !== event.pointerId).map(([, at]) => at);
+      this.pointers.set(event.pointerId, now);
+      const [dx, dy] = [now[0] - before[0], now[1] - before[1]];
+      if (others.length) {
+        const gap = (at) => Math.hypot(at[0] - others[0][0], at[1] - others[0][1]) || 1;
+        this.zoom(gap(before) / gap(now));
+        this.pan(dx / 2, dy / 2);
+      } else if (event.buttons & 2 || event.shiftKey) this.pan(dx, dy);
+      else this.turn(dx * 0.01, dy * 0.01);
+    }
+
+    turn(yaw, pitch) {
+      this.camera.yaw += yaw;
+      this.camera.pitch = Math.max(-1.55, Math.min(1.55, this.camera.pitch + pitch));
+      this.draw();
+    }
+
+    pan(dx, dy) {
+      const scale = this.camera.distance / (this.canvas.clientHeight || 400);
+      this.camera.x += dx * scale;
+      this.camera.y -= dy * scale;
+      this.draw();
+    }
+
+    zoom(factor) {
+      this.camera.distance = Math.max(0.3, Math.min(20, this.camera.distance * factor));
+      this.draw();
+    }
+
+    reset() { this.camera = { ...START }; this.draw(); }
+
+    key(event) {
+      const far = event.shiftKey, step = 0.12;
+      const keys = {
+        ArrowLeft: () => (far ? this.pan(-20, 0) : this.turn(-step, 0)), ArrowRight: () => (far ? this.pan(20, 0) : this.turn(step, 0)),
+        ArrowUp: () => (far ? this.pan(0, -20) : this.turn(0, -step)), ArrowDown: () => (far ? this.pan(0, 20) : this.turn(0, step)),
+        "+": () => this.zoom(0.9), "=": () => this.zoom(0.9), "-": () => this.zoom(1.1), 0: () => this.reset(), Home: () => this.reset(),
+      };
+      if (!keys[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      keys[event.key]();
+    }
+
+    tell(text) { this.message.textContent = text; this.message.hidden = !text; }
+  }
+
+  const element_on = (element, selector, name, action) => element.querySelector(selector).addEventListener(name, action);
+
+  /* Called once for the element; `watch` then brings every new value. */
+  window.pointsmithViewer = (element, props, watch) => {
+    const viewer = new Viewer(element);
+    const update = () => viewer.show(props.value);
+    watch("value", update);
+    update();
+  };
+})();

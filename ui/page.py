@@ -1,0 +1,97 @@
+"""The whole page: header and three tabs, and what leads from one tab to another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..core.errors import UserError
+from ..worker.store import RunStore
+from . import pieces
+from .predict_page import PredictPage
+from .runs_page import RunsPage, address
+from .theme import logo
+from .train_page import TrainPage
+
+_TAGLINE = "Teach 3D point-cloud transformers new classes with tiny adapters."
+# Gradio encrypts what it keeps in the browser; a fixed key lets a form outlive a restart. It guards no secret.
+_DRAFT_KEY = "pointsmith-form"
+
+
+class Page:
+    """All tabs over one store."""
+
+    def __init__(self, store: RunStore, data_dir: Path) -> None:
+        self.store = store
+        with gr.Blocks(title="Pointsmith", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
+            self.draft = gr.BrowserState("", storage_key=_DRAFT_KEY, secret=_DRAFT_KEY)
+            gr.HTML(
+                f'<header class="ps-top">{logo()}<div><h1>Pointsmith</h1><p>{_TAGLINE}</p></div></header>',
+                apply_default_css=False,
+            )
+            with gr.Tabs(selected="train", elem_id="tabs") as self.tabs:
+                with gr.Tab("Train", id="train") as self.train_tab:
+                    self.train = TrainPage(store, data_dir / "uploads")
+                with gr.Tab("Runs", id="runs") as self.runs_tab:
+                    self.runs = RunsPage(store)
+                with gr.Tab("Predict", id="predict") as self.predict_tab:
+                    self.predict = PredictPage(store)
+            self._wire()
+
+    def _wire(self) -> None:
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        hidden: dict[str, Any] = {"api_visibility": "private"}
+        train, runs, predict = self.train, self.runs, self.predict
+        train.wire(self.draft)
+        runs.wire()
+        predict.wire()
+        state = [runs.selected, runs.sent]
+        shown = [*runs.outputs, runs.sent, runs.selected]
+        preview = [train.review, train.problem, train.repeat]
+        look = [predict.adapter, predict.folder, predict.viewer]
+        loaded = self.blocks.load(self._arrive, None, [self.tabs, *shown, predict.adapter], **quiet)
+        loaded.then(predict.first, look, [predict.viewer, predict.answer], **quiet)
+        restored = self.blocks.load(train._restore, self.draft, train.inputs, **quiet)
+        restored.then(train._preview, train.inputs, preview, **quiet)
+
+        begun = train.start.click(
+            self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **quiet
+        )
+        begun.then(None, runs.selected, None, js=_UNLESS_EMPTY, **hidden)
+
+        self.train_tab.select(None, None, None, js=f"() => ({address('run')})('')", **hidden)
+        self.runs_tab.select(runs.refresh, state, shown, **quiet).then(
+            None, runs.selected, None, js=address("run"), **hidden
+        )
+        opened = runs.predict.click(
+            lambda one: (gr.Tabs(selected="predict"), predict.choose(one)),
+            runs.selected,
+            [self.tabs, predict.adapter],
+            **quiet,
+        )
+        opened.then(predict.labels, look[:2], predict.label, **quiet).then(
+            predict.sample, [*look[:2], predict.label], [predict.viewer, predict.answer], **quiet
+        )
+        self.predict_tab.select(predict.choose, predict.adapter, predict.adapter, **quiet).then(
+            predict.first, look, [predict.viewer, predict.answer], **quiet
+        ).then(None, predict.adapter, None, js=address("adapter"), **hidden)
+
+    def _arrive(self, request: gr.Request) -> list[Any]:
+        """Open what the address names: `?run=` a run, `?adapter=` an adapter; else the first tab."""
+        run, adapter = request.query_params.get("run") or "", request.query_params.get("adapter") or ""
+        tab = "runs" if run else "predict" if adapter else "train"
+        return [gr.Tabs(selected=tab), *self.runs.refresh(run, {}), self.predict.choose(adapter)]
+
+    def _start(self, sent: dict[str, str], name: str, *values: Any) -> list[Any]:
+        """Queue the run of the form and go there, or say what does not fit and stay."""
+        try:
+            run = self.train.submit(name or "", *values)
+        except UserError as error:
+            stay = [gr.skip()] * (len(self.runs.outputs) + 3)
+            return [pieces.notice("error", [str(error)]), *stay]
+        return ["", gr.Tabs(selected="runs"), *self.runs.refresh(run.id, sent)]
+
+
+_UNLESS_EMPTY = f"(id) => {{ if (id) ({address('run', push=True)})(id); }}"

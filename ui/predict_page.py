@@ -1,0 +1,209 @@
+"""The Predict tab: an adapter, a cloud, and what the one says of the other."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from ..core.config import RunConfig, parse_config
+from ..core.data.files import EXTENSIONS, read_untrusted
+from ..core.data.procedural import CLASSES
+from ..core.errors import UserError
+from ..core.predict import Prediction, Predictor
+from ..worker.store import RunStore
+from . import pieces
+from .runs_page import SHOWN, address
+from .samples import Samples
+from .viewer import payload, viewer
+
+MESH_POINTS = 8192
+"""Points taken from an uploaded mesh's surface."""
+
+_ANY = "any class"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A loaded adapter, and the run it comes from where that is known (its data may be sampled)."""
+
+    predictor: Predictor
+    run: RunConfig | None
+
+
+class PredictPage:
+    """Builds the tab's components on construction; `wire` then connects them."""
+
+    def __init__(self, store: RunStore, keep: int = 2) -> None:
+        self.store, self.samples = store, Samples()
+        self._keep = keep
+        self._loaded: OrderedDict[str, Chosen] = OrderedDict()
+        self._lock = Lock()
+        with gr.Row(elem_classes="ps-split"):
+            with gr.Column(scale=3, min_width=320):
+                self.viewer = viewer("viewer")
+            with gr.Column(scale=2, min_width=320, elem_classes="ps-side"):
+                self._choices()
+                self.answer = pieces.panel("answer", _nothing())
+
+    def _choices(self) -> None:
+        with gr.Group(elem_classes="ps-card"):
+            self.adapter = gr.Dropdown(
+                [],
+                value=None,
+                label="Adapter",
+                info="A finished run",
+                interactive=True,
+                elem_id="adapter",
+                filterable=False,
+            )
+            with gr.Row(elem_classes="ps-fields"):
+                self.label = gr.Dropdown(
+                    [_ANY, *CLASSES], value=_ANY, label="Sample", interactive=True, elem_id="sample", min_width=150
+                )
+                self.another = gr.Button("Try a sample", elem_id="another", min_width=150)
+            self.upload = gr.UploadButton(
+                "Upload a mesh or a cloud",
+                file_types=[f".{one}" for one in sorted(EXTENSIONS)],
+                file_count="single",
+                elem_id="upload-cloud",
+            )
+        with gr.Accordion("Use an adapter folder", open=False):
+            self.folder = gr.Textbox(
+                label="Adapter folder on this server",
+                info="Holds adapter_config.json; takes the place of the run chosen above. Press Enter.",
+                placeholder="none",
+                max_lines=1,
+                elem_id="adapter-folder",
+            )
+
+    def adapters(self) -> list[tuple[str, str]]:
+        """Return (title, run id) of every finished run, newest first."""
+        found: list[tuple[str, str]] = []
+        for run in self.store.list(SHOWN):
+            if run.state == "succeeded":
+                accuracy = pieces.percent((run.result or {}).get("test_accuracy"))
+                found.append((f"{run.name} · {accuracy} · {pieces.ago(run.finished or run.created)}", run.id))
+        return found
+
+    def choose(self, wanted: str | None) -> Any:
+        """Return the update of the adapter menu: `wanted` if it is finished, else the newest."""
+        try:
+            found = self.adapters()
+        except UserError as error:
+            raise gr.Error(str(error), title="Predict", print_exception=False) from error
+        ids = [one for _, one in found]
+        return gr.update(choices=found, value=wanted if wanted in ids else ids[0] if ids else None)
+
+    def _load(self, run_id: str | None, folder: str) -> Chosen:
+        """Return the adapter of a folder, or else of a run; the last few stay in memory."""
+        folder = (folder or "").strip()
+        if not folder and not run_id:
+            raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name an adapter folder")
+        key = folder or str(run_id)
+        with self._lock:
+            if key not in self._loaded:
+                if folder:
+                    chosen = Chosen(Predictor.load(Path(folder).expanduser()), None)
+                else:
+                    run = self.store.get(str(run_id))
+                    place = run.folder / str((run.result or {}).get("adapter") or "adapter")
+                    weights = run.config.get("backbone", {}).get("weights")
+                    named = weights if weights not in (None, "pretrained", "random", "included") else None
+                    chosen = Chosen(Predictor.load(place, backbone_weights=named), parse_config(run.config))
+                self._loaded[key] = chosen
+                while len(self._loaded) > self._keep:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+
+    def sample(self, run_id: str | None, folder: str, label: str | None) -> tuple[Any, str]:
+        """Predict a sample cloud; return what the viewer and the answer show."""
+        try:
+            chosen = self._load(run_id, folder)
+            drawn = self.samples.draw(chosen.run, None if label == _ANY else label)
+            return _answer(chosen, drawn.points, len(drawn.points), drawn.name, drawn.truth)
+        except UserError as error:
+            return gr.skip(), pieces.notice("error", [str(error)])
+
+    def uploaded(self, run_id: str | None, folder: str, upload: str) -> tuple[Any, str]:
+        """Predict an uploaded file; return what the viewer and the answer show."""
+        try:
+            chosen = self._load(run_id, folder)
+            name = Path(upload).name
+            points = read_untrusted(Path(upload), MESH_POINTS, 0)
+            return _answer(chosen, points, len(points), name, None)
+        except UserError as error:
+            return gr.skip(), pieces.notice("error", [str(error)])
+        finally:
+            Path(upload).unlink(missing_ok=True)
+
+    def labels(self, run_id: str | None, folder: str) -> Any:
+        """Return the update of the sample menu: the classes that samples of this adapter can have."""
+        try:
+            chosen = self._load(run_id, folder) if run_id or folder.strip() else None
+        except UserError:
+            chosen = None  # said by the prediction that follows
+        own = chosen is not None and self.samples.own(chosen.run)
+        classes = chosen.predictor.classes if chosen and own else CLASSES
+        return gr.update(choices=[_ANY, *classes], value=_ANY)
+
+    def first(self, run_id: str | None, folder: str, shown: Any) -> tuple[Any, str]:
+        """Show a sample on the first visit, where there is an adapter; leave later visits as they are."""
+        if shown or not run_id:
+            return gr.skip(), gr.skip() if shown else _nothing()
+        return self.sample(run_id, folder, _ANY)
+
+    def wire(self) -> None:
+        """Connect what happens inside this tab."""
+        slow: dict[str, Any] = {
+            "concurrency_id": "predict",
+            "concurrency_limit": 1,
+            "show_progress": "minimal",
+            "show_progress_on": self.answer,
+            "api_visibility": "private",
+        }
+        shown = [self.viewer, self.answer]
+        which = [self.adapter, self.folder]
+        gr.on([self.another.click, self.label.input], self.sample, [*which, self.label], shown, **slow)
+        self.upload.upload(self.uploaded, [*which, self.upload], shown, **slow)
+        changed = gr.on([self.adapter.input, self.folder.submit], self.labels, which, self.label, **slow)
+        changed.then(self.sample, [*which, self.label], shown, **slow)
+        self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")
+
+
+def _answer(chosen: Chosen, points: np.ndarray, total: int, name: str, truth: str | None) -> tuple[dict[str, Any], str]:
+    begun = time.perf_counter()
+    prediction = chosen.predictor.predict([points], names=[name])[0]
+    took = time.perf_counter() - begun
+    return payload(prediction.points, total, prediction.patch), _answer_html(chosen, prediction, name, truth, took)
+
+
+def _answer_html(chosen: Chosen, prediction: Prediction, name: str, truth: str | None, took: float) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(label)}</th><td>{pieces.bar(value, label)}</td><td>{pieces.percent(value)}</td></tr>'
+        for label, value in prediction.top(chosen.predictor.classes)
+    )
+    verdict = ""
+    if truth is not None and truth in chosen.predictor.classes:
+        right = truth == prediction.label
+        verdict = pieces.chip("succeeded" if right else "failed", "correct" if right else f"it is: {truth}")
+    model = f"{chosen.predictor.config.adapter_type} on {chosen.predictor.config.backbone.kind}"
+    return (
+        f'<div class="ps-card ps-answer"><p class="ps-quiet">{escape(name)}</p>'
+        f'<div class="ps-head"><h2 id="label">{escape(prediction.label)}</h2>{verdict}</div>'
+        f'<table class="ps-classes"><tbody>{rows}</tbody></table>'
+        f'<p class="ps-quiet">{took * 1000:.0f} ms on {escape(str(chosen.predictor.device))} · {escape(model)} · '
+        f"{len(prediction.points):,} of {prediction.total_points:,} points seen by the model</p></div>"
+    )
+
+
+def _nothing() -> str:
+    return pieces.empty("No adapter yet", "Train one first: the default settings under Train take about two minutes.")

@@ -1,0 +1,101 @@
+"""What a run would cost and risk, before it starts: sizes counted on the model itself, warnings from the config."""
+
+from __future__ import annotations
+
+import zipfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from ..core.building import build
+from ..core.config import RunConfig
+from ..core.data.config import DemoData, FolderData, H5Data
+from ..core.errors import UserError
+
+_GUESS = 15
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Parameters that train, of how many, and the bytes an adapter stores; exact for `classes` classes."""
+
+    trainable: int
+    total: int
+    adapter_bytes: int
+    classes: int
+    guessed: bool
+
+
+class Reviewer:
+    """Counts models, remembering the last few; calls from several threads wait for each other."""
+
+    def __init__(self, keep: int = 32) -> None:
+        self._keep = keep
+        self._known: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
+        self._lock = Lock()
+
+    def sizes(self, config: RunConfig) -> Sizes:
+        """Return the sizes of a run's model. No weight file is read: they follow from the shapes."""
+        classes = count_classes(config)
+        drawn = config.model_copy(update={"backbone": config.backbone.model_copy(update={"weights": "random"})})
+        parts = (drawn.backbone, drawn.method, drawn.head, drawn.batchnorm, classes)
+        key = repr(parts)
+        with self._lock:
+            if key not in self._known:
+                built = build(drawn, classes or _GUESS)
+                self._known[key] = (*built.model.count(), built.adapter_bytes)
+                if len(self._known) > self._keep:
+                    self._known.popitem(last=False)
+            trainable, total, size = self._known[key]
+        return Sizes(trainable, total, size, classes or _GUESS, classes is None)
+
+
+def count_classes(config: RunConfig) -> int | None:
+    """Return how many classes the data has, where a glance tells; None where it must be read first."""
+    data = config.data
+    if isinstance(data, DemoData):
+        from ..core.data.procedural import CLASSES
+
+        return len(CLASSES)
+    if isinstance(data, FolderData) and data.path.expanduser().is_dir():
+        inner = [one.name for one in data.path.expanduser().iterdir() if one.is_dir() and not one.name.startswith(".")]
+        if len(inner) > 1 and not {"train", "test"} & {name.lower() for name in inner}:
+            return len(inner)
+    return None
+
+
+def check_files(config: RunConfig) -> None:
+    """Refuse a run whose files are not there, before it is queued. UserError names the file."""
+    data = config.data
+    named: list[tuple[str, Path]] = []
+    if isinstance(data, FolderData):
+        named = [("The data set", data.path)]
+    elif isinstance(data, H5Data):
+        named = [("The training file", data.train), ("The test file", data.test), ("The class names", data.classes)]
+        named = [(what, path) for what, path in named if path is not None]
+    weights = config.backbone.weights
+    if weights not in ("pretrained", "random", "included"):
+        named.append(("The weight file", Path(weights)))
+    for what, path in named:
+        if not path.expanduser().exists():
+            raise UserError(f"{what} does not exist", got=str(path), remedy="Check the path")
+    if isinstance(data, FolderData) and data.path.expanduser().is_file():
+        if not zipfile.is_zipfile(data.path.expanduser()):
+            raise UserError("The data set is neither a folder nor a zip file", got=str(data.path))
+
+
+def warnings(config: RunConfig) -> list[str]:
+    """Return what a careful colleague would say about this run."""
+    said: list[str] = []
+    if config.select == "test":
+        said.append(
+            "The best epoch is chosen on the test set, as the papers do: the reported test accuracy is optimistic."
+        )
+    if config.select == "last":
+        said.append("The last epoch is kept, whatever the validation clouds say.")
+    if config.backbone.weights == "random" and config.method.kind != "full":
+        said.append("The backbone has random weights: an adapter on it learns little. Use pre-trained weights.")
+    if config.batch_size < 8:
+        said.append("Batch norm in the head is noisy with fewer than 8 clouds a step.")
+    return said

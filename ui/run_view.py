@@ -1,0 +1,197 @@
+"""One run as HTML: where it stands, how it went, why it failed; and the list of all runs. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from ..core.config import RunConfig, parse_config
+from ..core.errors import UserError
+from ..worker.run import Run, WorkerInfo
+from .command import command_line
+from .curves import Seen
+from .pieces import ago, bar, chip, code, duration, empty, facts, notice, percent, size
+
+_STAGES = {
+    "data": "Loading the data",
+    "backbone": "Loading the backbone",
+    "train": "Training",
+    "test": "Scoring the test clouds",
+    "save": "Writing the adapter",
+}
+
+
+def share(run: Run) -> float:
+    """Return how much of a run is done, 0..1, as far as its progress tells."""
+    if run.state == "succeeded":
+        return 1.0
+    done, whole = run.progress.get("step") or 0, run.progress.get("steps") or 0
+    return min(1.0, done / whole) if whole else 0.0
+
+
+def run_list(runs: Sequence[Run], workers: Sequence[WorkerInfo], now: float) -> str:
+    """Return the list of runs, newest first, each a link to its own address."""
+    if not runs:
+        return empty("No run yet", "Start one under Train: the default settings finish in about two minutes.")
+    waiting = [run for run in runs if run.state == "queued"]
+    said = []
+    if waiting and not workers:
+        said = ["No worker is running, so queued runs wait. Start one with `pointsmith worker`."]
+    rows = "".join(_row(run, now) for run in runs)
+    return f'{notice("warning", said)}<div class="ps-runs" role="list">{rows}</div>'
+
+
+def _row(run: Run, now: float) -> str:
+    kinds = " · ".join(str((run.config.get(part) or {}).get("kind", "?")) for part in ("method", "data", "backbone"))
+    accuracy = (run.result or {}).get("test_accuracy")
+    right = percent(accuracy) if run.state == "succeeded" else _brief(run)
+    return (
+        f'<a class="ps-run" role="listitem" href="?run={run.id}" data-run="{run.id}">'
+        f"{chip(run.state, 'cancelling' if run.cancelling and run.state == 'running' else None)}"
+        f'<span class="ps-run-name"><b>{escape(run.name)}</b><small>{escape(kinds)}</small></span>'
+        f'<span class="ps-run-bar">{bar(share(run), run.name) if run.state in ("running", "succeeded") else ""}</span>'
+        f'<span class="ps-run-right">{escape(right)}<small>{escape(ago(run.created, now))}</small></span></a>'
+    )
+
+
+def _brief(run: Run) -> str:
+    if run.state == "queued":
+        return f"place {run.position}" if run.position else "queued"
+    if run.state == "running":
+        epoch, epochs = run.progress.get("epoch"), run.progress.get("epochs")
+        return f"epoch {epoch} of {epochs}" if epoch and epochs else str(run.progress.get("stage") or "starting")
+    return ""
+
+
+def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> str:
+    """Return name, state, stage, progress with time left, queue place; the reason with the last lines on failure."""
+    state = "cancelling" if run.cancelling and run.state == "running" else None
+    parts = [f'<div class="ps-head"><h2>{escape(run.name)}</h2>{chip(run.state, state)}</div>']
+    parts.append(f'<p class="ps-status" role="status">{escape(_status(run, workers, now))}</p>')
+    if run.state in ("running", "queued"):
+        parts.append(bar(share(run), "progress of the run", busy=run.state == "running" and not share(run)))
+    if run.error:
+        parts.append(notice("error", [str(run.error.get("message") or "The run failed.")]))
+        last = [str(line) for line in run.error.get("log") or []][-20:]
+        if last:
+            parts.append(code("\n".join(last), "Last lines"))
+    parts.append(facts(_facts(run, seen)))
+    return "".join(parts)
+
+
+def _status(run: Run, workers: Sequence[WorkerInfo], now: float) -> str:
+    if run.state == "queued":
+        place = f"Number {run.position} in the queue." if run.position else "In the queue."
+        if run.attempt:
+            place += f" Interrupted after attempt {run.attempt}; it resumes from its last checkpoint."
+        return place if workers else f"{place} No worker is running: start one with `pointsmith worker`."
+    spent = duration((run.finished or now) - (run.started or run.created))
+    if run.state == "succeeded":
+        return f"Finished in {spent}, {ago(run.finished or now, now)}."
+    if run.state == "failed":
+        return f"Failed after {spent}."
+    if run.state == "cancelled":
+        return "Cancelled before it started." if not run.started else f"Cancelled after {spent}."
+    progress = run.progress
+    stage = _STAGES.get(str(progress.get("stage")), "Starting")
+    said = [stage]
+    if progress.get("stage") == "train" and progress.get("epochs"):
+        said = [f"Epoch {progress.get('epoch') or 1} of {progress['epochs']}"]
+        if progress.get("step") and progress.get("steps"):
+            said.append(f"step {progress['step']} of {progress['steps']}")
+        if progress.get("eta_seconds") is not None and progress.get("step"):
+            said.append(f"about {duration(progress['eta_seconds'])} left")
+    elif progress.get("message"):
+        said.append(str(progress["message"]))
+    if run.attempt > 1:
+        said.append(f"attempt {run.attempt}")
+    return ", ".join(said) + "."
+
+
+def _facts(run: Run, seen: Seen) -> list[tuple[str, str]]:
+    result, plan = run.result or {}, seen.plan or {}
+    found: list[tuple[str, str]] = []
+    if result:
+        how = {"validation": "best on validation", "test": "best on TEST: optimistic", "last": "last epoch"}
+        found.append(("Test accuracy", percent(result.get("test_accuracy"))))
+        found.append(("Validation", percent(result.get("validation_accuracy"))))
+        chosen = how.get(str(result.get("selected_on")), "")
+        found.append(("Kept epoch", f"{result.get('best_epoch')} of {result.get('epochs')} ({chosen})"))
+        found.append(("Adapter", size(int(result.get("adapter_bytes") or 0))))
+    elif seen.epochs:
+        latest = seen.epochs[-1]
+        found.append(("Training accuracy", percent(latest.get("train_accuracy"))))
+        found.append(("Validation accuracy", percent(latest.get("validation_accuracy"))))
+    if plan:
+        found.append(("Trainable", f"{plan['trainable']:,} of {plan['total']:,}"))
+        clouds = "{train_clouds} / {validation_clouds} / {test_clouds}".format(**plan)
+        found.append(("Train / validation / test", clouds))
+        found.append(("Device", f"{plan['device']}, {plan['precision']}"))
+    if run.state == "running" and seen.last:
+        found.append(("Speed", f"{seen.last['clouds_per_second']:.0f} clouds/s"))
+    if run.worker and run.state == "running":
+        found.append(("Worker", run.worker))
+    return found
+
+
+def results(seen: Seen) -> str:
+    """Return test accuracy by class and the confusion matrix; empty before they are known."""
+    scores = seen.scores.get("test") or seen.scores.get("validation")
+    if not scores or not seen.plan:
+        return ""
+    classes = [str(name) for name in seen.plan["classes"]]
+    split = escape(str(scores["split"]))
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{bar(value or 0.0, name)}</td><td>{percent(value)}</td></tr>'
+        for name, value in zip(classes, scores["per_class"])
+    )
+    average = percent(scores.get("mean_class_accuracy"))
+    return (
+        f'<div class="ps-results"><section><h3>Accuracy by class ({split})</h3><p>Mean over classes {average}</p>'
+        f'<table class="ps-classes"><tbody>{rows}</tbody></table></section>'
+        f"<section><h3>Confusion ({split})</h3><p>Row: what it is. Column: what it was called.</p>"
+        f"{confusion(classes, scores['confusion'])}</section></div>"
+    )
+
+
+def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Return the matrix as a table; a cell's colour is its share of the row."""
+    header_cells = "".join(
+        f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in classes
+    )
+    rows: list[str] = []
+    for i, (name, row) in enumerate(zip(classes, counts)):
+        whole = sum(row) or 1
+        cells = "".join(_cell(classes, i, j, count, count / whole) for j, count in enumerate(row))
+        rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
+    return (
+        f'<div class="ps-scroll" tabindex="0" role="region" aria-label="Confusion matrix">'
+        f'<table class="ps-confusion"><thead><tr><td></td>{header_cells}</tr></thead><tbody>{"".join(rows)}</tbody>'
+        f"</table></div>"
+    )
+
+
+def _cell(classes: Sequence[str], i: int, j: int, count: int, portion: float) -> str:
+    if not count:
+        return "<td></td>"
+    tone = "right" if i == j else "wrong"
+    strong = " ps-strong" if portion > 0.55 else ""
+    said = escape(f"{count} × {classes[i]} called {classes[j]}")
+    return f'<td class="ps-{tone}{strong}" style="--share:{portion:.2f}" title="{said}">{count}</td>'
+
+
+def log(lines: Sequence[str], state: str) -> str:
+    """Return the last lines of the trainer's log."""
+    if not lines:
+        return "" if state == "queued" else '<p class="ps-quiet">The trainer has not written anything yet.</p>'
+    return f'<pre class="ps-log" tabindex="0">{escape(chr(10).join(lines))}</pre>'
+
+
+def recipe(config: dict[str, Any]) -> str:
+    """Return the command line and the YAML that repeat a run."""
+    try:
+        parsed: RunConfig = parse_config(config)
+    except UserError as error:
+        return notice("warning", [f"Written by another version of Pointsmith: {error}"])
+    return code(command_line(parsed), "Command line") + code(parsed.to_yaml(), "YAML")

@@ -1,0 +1,200 @@
+"""The Runs tab: the list, and one run that is an address. It only looks; the worker does the work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from typing import Any
+
+import gradio as gr
+
+from ..core.errors import UserError
+from ..worker.run import FINAL, Run
+from ..worker.store import RunStore
+from . import pieces, run_view
+from .curves import Watch, charts
+
+SHOWN = 200
+LOG_LINES = 60
+
+_OPEN_RUN = """
+element.addEventListener('click', (event) => {
+  const row = event.target.closest('[data-run]');
+  if (!row || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  trigger('open', {id: row.dataset.run});
+});
+window.addEventListener('popstate', () => {
+  if (element.isConnected) trigger('open', {id: new URL(location).searchParams.get('run') || ''});
+});
+"""
+
+_LOG_TO_END = """
+const toEnd = () => { const log = element.querySelector('.ps-log'); if (log) log.scrollTop = log.scrollHeight; };
+let atEnd = true;
+element.addEventListener('scroll', (event) => {
+  const log = event.target; atEnd = log.scrollTop + log.clientHeight > log.scrollHeight - 24;
+}, true);
+watch('value', () => { if (atEnd) toEnd(); });
+toEnd();
+"""
+
+
+class RunsPage:
+    """Builds the tab's components on construction; `wire` then connects them."""
+
+    def __init__(self, store: RunStore) -> None:
+        self.store, self.watch = store, Watch(store)
+        # A text, not a State: the scripts that write the address read it in the browser.
+        self.selected = gr.Textbox("", visible=False)
+        self.sent = gr.State({})
+        with gr.Column(elem_classes="ps-page") as self.list_column:
+            gr.HTML("<h2>Runs</h2>", apply_default_css=False)
+            self.list = pieces.panel("runs", "", _OPEN_RUN)
+        with gr.Column(visible=False, elem_classes="ps-page") as self.run_column:
+            self.back = gr.Button("← All runs", size="sm", elem_classes="ps-back", elem_id="back")
+            self.header = pieces.panel("run-header", "", pieces.COPY_CODE)
+            with gr.Row(elem_classes="ps-actions"):
+                self.predict = gr.Button("Open in Predict", variant="primary", visible=False, elem_id="open-predict")
+                self.download = pieces.panel("download", "")
+                self.cancel = gr.Button("Cancel the run", visible=False, elem_id="cancel")
+                self.delete = gr.Button("Delete…", visible=False, elem_id="delete")
+                self.sure = gr.Button("Yes, delete it with its files", variant="stop", visible=False, elem_id="sure")
+                self.keep = gr.Button("Keep it", visible=False, elem_id="keep")
+            self.charts = gr.HTML(
+                None,
+                html_template='<div class="ps-charts"></div>',
+                js_on_load="window.pointsmithCharts(element, props, watch);",
+                elem_id="charts",
+                apply_default_css=False,
+            )
+            self.results = pieces.panel("results", "")
+            with gr.Accordion("Log", open=False, elem_id="log-box", elem_classes="ps-card"):
+                self.log = pieces.panel("log", "", _LOG_TO_END)
+            with gr.Accordion("Command line and YAML", open=False, elem_classes="ps-card"):
+                self.recipe = pieces.panel("run-recipe", "", pieces.COPY_CODE)
+        self.timer = gr.Timer(1.0, active=False)
+        self.outputs: list[Any] = [
+            self.list_column,
+            self.run_column,
+            self.list,
+            self.header,
+            self.charts,
+            self.results,
+            self.log,
+            self.recipe,
+            self.predict,
+            self.download,
+            self.cancel,
+            self.delete,
+            self.timer,
+        ]
+
+    def view(self, selected: str, sent: dict[str, str]) -> list[Any]:
+        """Return an update for each of `outputs`, what was sent, and the selected id; what did not change is skipped.
+
+        An id that is gone leads back to the list, with a message.
+        """
+        now = time.time()
+        runs, workers = self.store.list(SHOWN), self.store.workers()
+        active = any(run.state not in FINAL for run in runs)
+        run = next((one for one in runs if one.id == selected), None)
+        if selected and run is None:
+            try:
+                run = self.store.get(selected)
+            except UserError as error:
+                gr.Warning(str(error), title="Run")
+                selected = ""
+        values: list[tuple[str, Any]] = [
+            ("visible", run is None),
+            ("visible", run is not None),
+            ("value", run_view.run_list(runs, workers, now) if run is None else ""),
+            *(self._run(run, workers, now) if run else [("value", None)] * 5 + [("visible", False)] * 4),
+            ("active", active),
+        ]
+        values[9] = ("value", _download(run))
+        updates: list[Any] = []
+        fresh: dict[str, str] = {}
+        for index, (what, value) in enumerate(values):
+            digest = hashlib.md5(json.dumps(value).encode(), usedforsecurity=False).hexdigest()
+            fresh[str(index)] = digest
+            updates.append(gr.skip() if sent.get(str(index)) == digest else _update(what, value))
+        return [*updates, fresh, selected]
+
+    def _run(self, run: Run, workers: Any, now: float) -> list[tuple[str, Any]]:
+        seen = self.watch.of(run.id)
+        epochs = (seen.plan or {}).get("epochs") or run.config.get("epochs") or 1
+        ended = run.state in FINAL
+        return [
+            ("value", run_view.header(run, seen, workers, now)),
+            ("value", charts(run.id, seen, epochs)),
+            ("value", run_view.results(seen)),
+            ("value", run_view.log(self.store.log(run.id, LOG_LINES), run.state)),
+            ("value", run_view.recipe(run.config)),
+            ("visible", run.state == "succeeded"),
+            ("visible", run.state == "succeeded"),
+            ("visible", not ended and not run.cancelling),
+            ("visible", run.state != "running"),
+        ]
+
+    def refresh(self, selected: str, sent: dict[str, str]) -> list[Any]:
+        """`view` for events: a store that does not answer becomes a message on the page."""
+        try:
+            return self.view(selected, sent)
+        except UserError as error:
+            raise gr.Error(str(error), title="Runs", print_exception=False) from error
+
+    def _open(self, sent: dict[str, str], event: gr.EventData) -> list[Any]:
+        return self.refresh(str(event.id), sent)  # type: ignore[attr-defined]
+
+    def _act(self, act: str, selected: str, sent: dict[str, str]) -> list[Any]:
+        try:
+            if act == "cancel":
+                self.store.cancel(selected)
+            elif act == "delete":
+                self.store.delete(selected)
+                selected = ""
+        except UserError as error:
+            gr.Warning(str(error), title="Runs")
+        return self.refresh(selected, sent)
+
+    def wire(self) -> None:
+        """Connect what happens inside this tab."""
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        state = [self.selected, self.sent]
+        shown = [*self.outputs, self.sent, self.selected]
+        self.timer.tick(self.refresh, state, shown, **quiet)
+        self.list.open(self._open, self.sent, shown, **quiet).then(  # type: ignore[attr-defined]
+            None, self.selected, None, js=address("run", push=True), api_visibility="private"
+        )
+        self.back.click(lambda sent: self.refresh("", sent), self.sent, shown, **quiet).then(
+            None, self.selected, None, js=address("run", push=True), api_visibility="private"
+        )
+        self.cancel.click(lambda one, sent: self._act("cancel", one, sent), state, shown, **quiet)
+        asking = [self.sure, self.keep]
+        self.delete.click(lambda: [gr.update(visible=True)] * 2, None, asking, **quiet)
+        gr.on([self.keep.click, self.sure.click], lambda: [gr.update(visible=False)] * 2, None, asking, **quiet)
+        self.sure.click(lambda one, sent: self._act("delete", one, sent), state, shown, **quiet).then(
+            None, self.selected, None, js=address("run"), api_visibility="private"
+        )
+
+
+def address(key: str, push: bool = False) -> str:
+    """Return JavaScript that writes an id into the page's address, as `?run=…` or `?adapter=…` alone."""
+    how = "pushState" if push else "replaceState"
+    return (
+        "(id) => { const url = new URL(location); url.searchParams.delete('run'); url.searchParams.delete('adapter'); "
+        f"if (id) url.searchParams.set('{key}', id); "
+        f"if (url.href !== location.href) history.{how}({{}}, '', url); }}"
+    )
+
+
+def _update(what: str, value: Any) -> Any:
+    return gr.Timer(active=value) if what == "active" else gr.update(**{what: value})
+
+
+def _download(run: Run | None) -> str:
+    if run is None or run.state != "succeeded":
+        return ""
+    return f'<a class="ps-button" href="export/{run.id}.zip" download>Download adapter</a>'

@@ -1,0 +1,277 @@
+"""The Train tab: choose, see what it costs, start. Its form is made from the config classes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ..core.config import RunConfig, choices, parse_config
+from ..core.errors import UserError
+from ..core.recipes import recipe, recipes
+from ..worker.run import Run
+from ..worker.store import RunStore
+from . import pieces
+from .command import command_line
+from .form import PARTS, Form, Setting, from_config, to_content
+from .review import Reviewer, check_files, warnings
+
+_LEGENDS = {"data": "Data", "backbone": "Backbone", "method": "Method"}
+_DATA_TITLES = {"demo": "Demo objects", "folder": "Folder or zip", "h5": "HDF5"}
+_BASIC_OF_KIND = {
+    "data.demo.train_per_class",
+    "data.demo.test_per_class",
+    "data.folder.path",
+    "data.folder.test_share",
+    "data.h5.train",
+    "data.h5.test",
+    "data.h5.classes",
+    "backbone.own.weights",
+}
+_GROUPS = (("", "Run"), ("optim", "Optimiser"), ("augment", "Augmentation"), ("head", "Head"))
+
+
+def title(part: str, kind: str) -> str:
+    """Return a kind's name for people."""
+    return _DATA_TITLES.get(kind, kind) if part == "data" else getattr(choices(part)[kind], "title", kind)  # type: ignore[arg-type]
+
+
+def about(part: str, kind: str) -> str:
+    """Return one sentence about a kind: what its class says of itself."""
+    text = (choices(part)[kind].__doc__ or "").split("\n\n")[0]  # type: ignore[arg-type]
+    return " ".join(text.split()).replace("`", "")
+
+
+class TrainPage:
+    """Builds the tab's components on construction; `wire` then connects them."""
+
+    def __init__(self, store: RunStore, uploads: Path) -> None:
+        self.store, self.uploads = store, uploads
+        self.reviewer = Reviewer()
+        self.form = Form()
+        self.kinds: dict[str, gr.components.Component] = {}
+        self.sections: dict[str, list[tuple[str, gr.Column]]] = {part: [] for part in PARTS}
+        self.abouts: dict[str, gr.HTML] = {}
+        with gr.Row(elem_classes="ps-split"):
+            with gr.Column(scale=3, min_width=320):
+                self._recipe()
+                for part in PARTS:
+                    self._part(part)
+                self._basic()
+                self._advanced()
+            with gr.Column(scale=2, min_width=320, elem_classes="ps-side"):
+                self._review()
+        left = [key for key in self.form.settings if key not in self.form.components]
+        assert not left, f"settings without a place on the page: {left}"
+        self.keys = list(self.form.components)
+        self.inputs = [*(self.kinds[part] for part in PARTS), *self.form.components.values()]
+
+    def _recipe(self) -> None:
+        found = recipes()
+        with gr.Group(elem_classes="ps-card"):
+            start = "demo" if "demo" in found else None
+            self.recipe = gr.Dropdown(
+                list(found),
+                value=start,
+                label="Recipe",
+                info="Fills the whole form; change anything afterwards.",
+                filterable=False,
+                interactive=True,
+                elem_id="recipe",
+            )
+            self.summary = pieces.panel("about-recipe", _summary(start))
+
+    def _part(self, part: str) -> None:
+        config = RunConfig()
+        chosen = getattr(config, part).kind
+        with gr.Group(elem_classes="ps-card"):
+            self.kinds[part] = gr.Radio(
+                [(title(part, kind), kind) for kind in choices(part)],  # type: ignore[arg-type]
+                value=chosen,
+                label=_LEGENDS[part],
+                interactive=True,
+                elem_id=f"kind-{part}",
+            )
+            self.abouts[part] = pieces.panel(f"about-{part}", _about_html(part, chosen))
+            for kind in choices(part):  # type: ignore[arg-type]
+                basic = [
+                    key for key in self.form.settings if key in _BASIC_OF_KIND and key.startswith(f"{part}.{kind}.")
+                ]
+                if basic:
+                    with gr.Column(visible=kind == chosen, elem_classes="ps-sub") as column:
+                        self._fields(lambda one, basic=basic: one.key in basic)
+                        self._upload_button(part, kind)
+                    self.sections[part].append((kind, column))
+
+    def _upload_button(self, part: str, kind: str) -> None:
+        if part != "data" or kind == "demo":
+            return
+        what, ending = ("a zip", ".zip") if kind == "folder" else ("an HDF5 file", ".h5")
+        button = gr.UploadButton(
+            f"Upload {what} from this device",
+            file_types=[ending],
+            file_count="single",
+            size="sm",
+            elem_id=f"upload-{kind}",
+        )
+        target = self.form.components["data.folder.path" if kind == "folder" else "data.h5.train"]
+        button.upload(self._keep_upload, button, target, api_visibility="private", show_progress="hidden").then(
+            None, None, None, js="() => document.querySelector('#refresh-review').click()", api_visibility="private"
+        )
+
+    def _fields(self, wanted: Any) -> None:
+        with gr.Row(elem_classes="ps-fields"):
+            self.form.place(wanted)
+
+    def _keys(self, *keys: str) -> None:
+        with gr.Row(elem_classes="ps-fields"):
+            self.form.place_keys(keys)
+
+    def _basic(self) -> None:
+        with gr.Group(elem_classes="ps-card"):
+            gr.HTML("<h3>Training</h3>", apply_default_css=False, elem_classes="ps-card-title")
+            self._keys("epochs", "batch_size", "optim.lr", "seed")
+            self._keys("select")
+
+    def _advanced(self) -> None:
+        with gr.Accordion("Advanced", open=False, elem_id="advanced", elem_classes="ps-card"):
+            for group, legend in _GROUPS:
+                self._legend(legend)
+                self._fields(lambda one, group=group: not one.part and _group(one) == group)
+            for part in ("method", "backbone", "data"):
+                for kind in choices(part):  # type: ignore[arg-type]
+                    shown = getattr(RunConfig(), part).kind == kind
+                    with gr.Column(visible=shown, elem_classes="ps-sub") as column:
+                        self._legend(f"{_LEGENDS[part]}: {title(part, kind)}")
+                        with gr.Row(elem_classes="ps-fields"):
+                            count = self.form.place(
+                                lambda one, part=part, kind=kind: (one.part, one.kind) == (part, kind)
+                            )
+                        if not count:
+                            gr.HTML('<p class="ps-quiet">Nothing to set.</p>', apply_default_css=False)
+                    self.sections[part].append((kind, column))
+
+    def _legend(self, text: str) -> None:
+        gr.HTML(f"<h4>{escape(text)}</h4>", apply_default_css=False, elem_classes="ps-legend-title")
+
+    def _review(self) -> None:
+        with gr.Group(elem_classes="ps-card ps-review"):
+            self.review = pieces.panel("review", "")
+            self.name = gr.Textbox(label="Name of the run", placeholder="made from method and data", max_lines=1)
+            self.start = gr.Button("Start training", variant="primary", elem_id="start", size="lg")
+            self.problem = pieces.panel("problem", "")
+        self.repeat = pieces.panel("repeat", "", pieces.COPY_CODE)
+        self.refresh = gr.Button("Refresh", elem_id="refresh-review", elem_classes="ps-hidden")
+
+    def read(self, values: tuple[Any, ...]) -> RunConfig:
+        """Return the config that the components describe; UserError names the first setting that does not fit."""
+        kinds = dict(zip(PARTS, values[: len(PARTS)]))
+        return parse_config(to_content(kinds, dict(zip(self.keys, values[len(PARTS) :]))), "The form")
+
+    def _preview(self, *values: Any) -> tuple[Any, ...]:
+        """Show sizes, warnings, command and YAML of what is in the form, or what does not fit."""
+        try:
+            config = self.read(values)
+            check_files(config)
+            return (
+                self._review_html(config),
+                "",
+                pieces.code(command_line(config), "Command line") + pieces.code(config.to_yaml(), "YAML"),
+            )
+        except UserError as error:
+            return gr.skip(), pieces.notice("error", [str(error)]), gr.skip()
+
+    def _review_html(self, config: RunConfig) -> str:
+        sizes = self.reviewer.sizes(config)
+        about = "≈ " if sizes.guessed else ""
+        shown = pieces.facts(
+            [
+                ("Trainable parameters", f"{about}{sizes.trainable:,}"),
+                ("Of all parameters", f"{100 * sizes.trainable / sizes.total:.1f} % of {sizes.total:,}"),
+                ("Adapter file", f"{about}{pieces.size(sizes.adapter_bytes)}"),
+            ]
+        )
+        said = warnings(config)
+        told = [f"Counted for {sizes.classes} classes; the data will tell how many there are."] if sizes.guessed else []
+        return "<h3>Before you start</h3>" + shown + pieces.notice("info", told) + pieces.notice("warning", said)
+
+    def _switch(self, part: str, kind: str) -> list[Any]:
+        """Show the sub-forms of the chosen kind."""
+        return [_about_html(part, kind), *(gr.update(visible=one == kind) for one, _ in self.sections[part])]
+
+    def _fill(self, config: RunConfig) -> list[Any]:
+        """Return the values of all inputs for a config."""
+        kinds, shown = from_config(config)
+        return [*(kinds[part] for part in PARTS), *(shown[key] for key in self.keys)]
+
+    def _load_recipe(self, name: str) -> list[Any]:
+        try:
+            return [_summary(name), *self._fill(recipe(name).config())]
+        except UserError as error:
+            raise gr.Error(str(error), title="Recipe", print_exception=False) from error
+
+    def _restore(self, draft: str | None) -> list[Any]:
+        """Return the input values that this browser last had, where they still fit the form."""
+        try:
+            values = json.loads(draft) if draft else None
+        except (TypeError, ValueError):
+            values = None
+        if not isinstance(values, dict) or set(values) != {*PARTS, *self.keys}:
+            return [gr.skip()] * len(self.inputs)
+        if any(values[part] not in choices(part) for part in PARTS):
+            return [gr.skip()] * len(self.inputs)
+        return [values[key] for key in (*PARTS, *self.keys)]
+
+    def _draft(self, *values: Any) -> str:
+        return json.dumps(dict(zip((*PARTS, *self.keys), values)))
+
+    def _keep_upload(self, upload: str) -> str:
+        """Move an upload out of the page's cache, so that the run still finds it tomorrow; return its path."""
+        source = Path(upload)
+        folder = self.uploads / uuid.uuid4().hex
+        folder.mkdir(parents=True, mode=0o700)
+        target = folder / source.name
+        shutil.move(source, target)
+        return str(target)
+
+    def submit(self, name: str, *values: Any) -> Run:
+        """Queue the run that the form describes."""
+        config = self.read(values)
+        check_files(config)
+        return self.store.create(config, name=name.strip()[:120] or None)
+
+    def wire(self, draft: gr.BrowserState) -> None:
+        """Connect what happens inside this tab; starting is connected by the page, which knows the other tabs."""
+        shown = [self.review, self.problem, self.repeat]
+        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        for part in PARTS:
+            columns = [column for _, column in self.sections[part]]
+            self.kinds[part].change(  # type: ignore[attr-defined]
+                lambda kind, part=part: self._switch(part, kind),
+                self.kinds[part],
+                [self.abouts[part], *columns],
+                **quiet,
+            )
+        typed = [one.input for one in self.inputs]  # type: ignore[attr-defined]
+        latest: dict[str, Any] = quiet | {"trigger_mode": "always_last"}
+        gr.on([*typed, self.refresh.click], self._preview, self.inputs, shown, **latest)
+        gr.on([*typed, self.refresh.click], self._draft, self.inputs, draft, **latest)
+        chosen = self.recipe.input(self._load_recipe, self.recipe, [self.summary, *self.inputs], **quiet)
+        chosen.then(self._preview, self.inputs, shown, **quiet).then(self._draft, self.inputs, draft, **quiet)
+
+
+def _about_html(part: str, kind: str) -> str:
+    return f'<p class="ps-about">{escape(about(part, kind))}</p>'
+
+
+def _summary(name: str | None) -> str:
+    return f'<p class="ps-about">{escape(recipe(name).summary)}</p>' if name else ""
+
+
+def _group(setting: Setting) -> str:
+    return setting.path[0] if len(setting.path) > 1 else ""
