@@ -14,7 +14,6 @@ import sys
 import threading
 from typing import Any
 
-from celery import Celery
 from celery.signals import worker_process_init, worker_shutting_down
 
 from .celery_app import QUEUE, TASK, make_app
@@ -44,18 +43,19 @@ class Drain:
         return bool(select.select([self._reading], [], [], 0)[0])
 
 
-def add_task(app: Celery, address: RedisAddress, settings: WorkerSettings, drain: Drain) -> None:
-    """Give the application its one task: follow a hint."""
+class Follower:
+    """What the worker's one task does. Its connections are made in the pool process: none may cross a fork."""
 
-    def follow(run_id: str) -> None:
-        # Made anew for each hint: connections must not be carried over a fork.
-        store = RunStore(address.url, settings.data_dir, timing=settings.timing)
-        try:
-            Supervisor(store, settings, drain).hint(run_id)
-        finally:
-            store.close()
+    def __init__(self, address: RedisAddress, settings: WorkerSettings, drain: Drain):
+        self._address, self._settings, self._drain = address, settings, drain
+        self._supervisor: Supervisor | None = None
 
-    app.task(name=TASK, ignore_result=True)(follow)
+    def follow(self, run_id: str) -> None:
+        """Run this run, if it is still queued."""
+        if self._supervisor is None:
+            store = RunStore(self._address.url, self._settings.data_dir, timing=self._settings.timing)
+            self._supervisor = Supervisor(store, self._settings, self._drain)
+        self._supervisor.hint(run_id)
 
 
 def drain_with_launcher() -> None:
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> None:
     address = RedisAddress.parse(os.environ[ADDRESS])
     app = make_app(address)
     drain = Drain()
-    add_task(app, address, settings, drain)
+    app.task(name=TASK, ignore_result=True)(Follower(address, settings, drain).follow)
     worker_shutting_down.connect(drain.begin, weak=False)
     worker_process_init.connect(drain.in_pool, weak=False)
     drain_with_launcher()

@@ -38,17 +38,10 @@ Learn = Callable[[dict[str, Any], Path, str, Callable[[], bool]], "Iterator[Even
 
 def learn(config: dict[str, Any], folder: Path, device: str, stop: Callable[[], bool]) -> Iterator[Event]:
     """The real thing: PyTorch is imported only now, when signals and the folder's lock are in place."""
-    from pydantic import ValidationError
-
-    from ..core.config import RunConfig
-    from ..core.schema import explain
+    from ..core.config import parse_config
     from ..core.training import train
 
-    try:
-        checked = RunConfig.model_validate(config)
-    except ValidationError as error:
-        raise explain(error, "The run's configuration") from error
-    yield from train(checked, folder, device=device, stop=stop)
+    yield from train(parse_config(config, "The run's configuration"), folder, device=device, stop=stop)
 
 
 class Stop:

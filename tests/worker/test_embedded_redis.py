@@ -75,8 +75,10 @@ def test_a_killed_server_comes_back_by_itself(data: Path) -> None:
 
 def test_damaged_file_is_set_aside(data: Path) -> None:
     with EmbeddedRedis(data / "redis") as server:
+        pipe = server.address.client().pipeline(transaction=False)
         for number in range(1000):
-            server.address.client().set(f"key{number}", "x" * 50)
+            pipe.set(f"key{number}", "x" * 50)
+        pipe.execute()
     (file,) = [path for path in (data / "redis").rglob("*.aof") if path.stat().st_size > 10_000]
     content = bytearray(file.read_bytes())
     content[20_000:20_100] = bytes(100)

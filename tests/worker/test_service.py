@@ -84,7 +84,7 @@ def test_success(service: Service) -> None:
     assert _curve(service, run) == list(range(1, 11))
     assert service.store.log(run.id)[-1].endswith("finished")
     assert (run.folder / "result.json").exists()
-    assert json.loads((run.folder / "run.json").read_text())["state"] == "succeeded"
+    until(lambda: json.loads((run.folder / "run.json").read_text())["state"] == "succeeded", 2, "the record")
 
 
 def test_a_hint_starts_a_trainer_at_once(service: Service) -> None:
@@ -188,7 +188,7 @@ def test_redis_killed_during_a_run(service: Service) -> None:
 
 def test_killed_worker_is_replaced(data: Path) -> None:
     with _service(data, workers=2) as service:
-        run = service.store.create({"steps": 60, "seconds": 0.05})
+        run = service.store.create({"steps": 30, "seconds": 0.05})
         _counting(run, 5)
         holder = service.store.get(run.id).worker
         until(lambda: len(service.store.workers()) == 2, 3, "both workers")
@@ -197,7 +197,7 @@ def test_killed_worker_is_replaced(data: Path) -> None:
         took = until(lambda: service.store.get(run.id).attempt == 2, FAST.lease + 5, "the next attempt")
         assert took < FAST.lease + 2
         _wait(service, run, "succeeded")
-        assert _curve(service, run) == list(range(1, 61))
+        assert _curve(service, run) == list(range(1, 31))
         assert _never_two_at_once(run)
         until(lambda: len(service.workers.pids()) == 2, 5, "a new worker")
         assert pid not in service.workers.pids()
@@ -225,7 +225,7 @@ def test_killed_launcher_leaves_no_worker_and_loses_nothing(data: Path) -> None:
         "import sys, time; from pathlib import Path; from pointsmith.worker.service import Service\n"
         "from pointsmith.worker.timing import Timing\n"
         "s = Service(Path(sys.argv[1]), trainer=tuple(sys.argv[3:]), timing=Timing.from_json(sys.argv[2]))\n"
-        "print(s.store.create({'steps': 60, 'seconds': 0.05}).id, flush=True); time.sleep(600)\n"
+        "print(s.store.create({'steps': 30, 'seconds': 0.05}).id, flush=True); time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, str(data), FAST.to_json(), *TRAINER]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
@@ -241,8 +241,30 @@ def test_killed_launcher_leaves_no_worker_and_loses_nothing(data: Path) -> None:
             assert watcher.store.get(run_id).state == "queued"
     with _service(data) as service:
         _wait(service, run, "succeeded")
-        assert _curve(service, run) == list(range(1, 61))
+        assert _curve(service, run) == list(range(1, 31))
         assert _never_two_at_once(run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_everything_in_order(data: Path, number: signal.Signals) -> None:
+    code = (
+        "import sys; from pathlib import Path; from pointsmith.worker.service import Service, ending_on_sigterm\n"
+        "with ending_on_sigterm(), Service(Path(sys.argv[1]), trainer=tuple(sys.argv[2:])) as s:\n"
+        "    print(s.store.create({'steps': 1000, 'seconds': 0.05}).id, flush=True)\n"
+        "    try:\n        s.wait()\n    except KeyboardInterrupt:\n        pass\n"
+    )
+    command = [sys.executable, "-c", code, str(data), *TRAINER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as launcher:
+        assert launcher.stdout is not None
+        folder = data / "runs" / launcher.stdout.readline().strip()
+        until(lambda: (folder / "done.txt").exists(), 15, "a step")
+        os.killpg(launcher.pid, number)  # as a terminal does: to the whole group
+        time.sleep(0.3)
+        os.killpg(launcher.pid, number)  # an impatient second one changes nothing
+        assert launcher.wait(8) == 0
+    assert not processes_on(data)
+    steps = (folder / "done.txt").read_text().count("\n")
+    assert json.loads((folder / "checkpoint.json").read_text())["step"] == steps
 
 
 def test_refused_or_silent_redis(data: Path) -> None:
