@@ -9,6 +9,7 @@ import click
 
 from ...core.errors import UserError
 from .output import percent, print_json, table
+from .session import CONFIG_NAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,13 +42,16 @@ def evaluate(
     from ...core.predict import Predictor
 
     predictor = Predictor.load(folder, device=device, backbone_weights=backbone_weights)
-    chosen = _data(predictor.config, data)
+    chosen = _data(folder, predictor.config, data)
     if split is None:
         split = "all" if chosen.kind == "h5" and chosen.test is None else "test"
     dataset = load(chosen, least=predictor.config.run.backbone.least_points)
     points, labels = _part(dataset, split)
     labels = _as_trained(labels, dataset.classes, predictor.classes)
-    for note in dataset.notes:
+    notes = list(dataset.notes)
+    if data is None and dataset.fingerprint != predictor.config.dataset_fingerprint:
+        notes.append("warning: these are not the clouds that the adapter was trained and tested with")
+    for note in notes:
         click.echo(note, err=True)
     scores = _score(predictor, points, labels)
     scores = {"data": chosen.kind, "split": split, "clouds": len(labels), **scores, "classes": list(predictor.classes)}
@@ -57,23 +61,35 @@ def evaluate(
         _show(scores)
 
 
-def _data(config: AdapterConfig, given: str | None) -> DataConfig:
+def _data(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
     """Return the data to score on: those given, prepared as the adapter's own were, or the adapter's own."""
-    from ...core.config import RunConfig, parse_config
+    from ...core.config import parse_config
     from .run_options import absolute, data_content
 
     run: dict[str, Any] = config.run.model_dump(mode="json")
-    if given is None:
-        gone = [str(value) for _, value in config.run.data if isinstance(value, Path) and not value.exists()]
-        if gone:
-            raise UserError("The adapter's own data are not here", got=gone[0], remedy="Say where they are with --data")
-    else:
+    run["data"] |= _places(folder)
+    if given is not None:
         content = data_content(given, run["data"])
-        if content["kind"] == "h5":
-            content = {**content, "test": None}
-        run["data"] = {**content, "preparation": config.preparation.model_dump()}
-    found: RunConfig = absolute(parse_config({**run, "select": "last"}, "The data"))
-    return found.data
+        run["data"] = {**content, "test": None} if content["kind"] == "h5" else content
+    run["data"]["preparation"] = config.preparation.model_dump()
+    found = absolute(parse_config({**run, "select": "last"}, "The data")).data
+    gone = [str(value) for _, value in found if isinstance(value, Path) and not value.exists()]
+    if gone and given is None:
+        raise UserError("The adapter's own data are not here", got=gone[0], remedy="Say where they are with --data")
+    return found
+
+
+def _places(folder: Path) -> dict[str, Any]:
+    """Return where the run beside an adapter found its data; the adapter itself tells no paths of this machine."""
+    from .run_options import read_yaml
+
+    for name in (CONFIG_NAME, "run.json"):  # JSON is YAML
+        path = folder.absolute().parent / name
+        if path.is_file():
+            content = read_yaml(path)
+            data = content.get("config", content).get("data", {})
+            return {key: data[key] for key in ("path", "train", "test", "classes") if key in data}
+    return {}
 
 
 def _part(dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
