@@ -77,8 +77,15 @@ def test_methods_counts_what_the_papers_count(call: Call) -> None:
     }
     totals = {row["preset"]: row["total"]["point-mae"] for row in rows if row["preset"]}
     assert totals["dapt/scan_hardest"] == 22_912_795 and totals["dapt/modelnet"] == 22_894_740
+
+
+def test_methods_as_a_table(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pointsmith.ui.cli import methods
+
+    one = methods.entries(15)[:2]
+    monkeypatch.setattr(methods, "entries", lambda classes: one)
     text = call("methods").output
-    assert "1,087,771" in text and "dapt/scan_objonly" in text
+    assert "1,087,771" in text and "dapt/scan_hardest" in text
 
 
 def test_methods_counts_what_a_run_trains() -> None:

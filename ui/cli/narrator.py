@@ -25,6 +25,7 @@ class Narrator:
         if isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Stage):
+            self.close()
             self.line(f"{event.stage}: {event.message}" if event.message else event.stage)
         elif isinstance(event, Note):
             self.line(f"warning: {event.message}" if event.level == "warning" else event.message)
@@ -62,10 +63,11 @@ class Narrator:
         done = (event.step - 1) % per_epoch + 1
         tail = f" loss {event.loss:.3f}  {event.clouds_per_second:.0f} clouds/s  ETA {duration(event.eta_seconds)}"
         head = f"epoch {event.epoch}/{self.epochs or '?'} "
-        room = max(0, min(30, shutil.get_terminal_size().columns - len(head) - len(tail) - 4))
+        columns = shutil.get_terminal_size().columns
+        room = max(0, min(30, columns - len(head) - len(tail) - 4))
         filled = room * done // per_epoch if self.steps else 0
         bar = f"[{'=' * filled}{' ' * (room - filled)}]" if room and self.steps else ""
-        self._bar = head + bar + tail
+        self._bar = (head + bar + tail)[: columns - 1]  # a wrapped line could not be cleared
         self.stream.write(_CLEAR + self._bar)
         self.stream.flush()
 
