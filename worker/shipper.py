@@ -26,7 +26,8 @@ class Shipper:
         self._folder = folder
         self._progress: dict[str, Any] = json.loads(claim.fields.get("progress") or "{}")
         self._mark = int(claim.fields.get("mark") or 0)
-        self._offsets: dict[int, tuple[int, int]] = {}
+        self._read: dict[int, tuple[int, int]] = {}
+        """Of each attempt's file: the byte and the number of lines up to which all is sent."""
         self._sent: Cursor | None = None
 
     def ship(self) -> bool:
@@ -34,34 +35,32 @@ class Shipper:
         if self._sent is None:
             self._sent = self._ledger.last_entry(self._claim.id)
         own = events_file(self._folder, self._claim.token)
-        if not (own.exists() and own.stat().st_size):
-            return True
+        # Looked at first: lines of our own prove that those of the older attempts are all there by now.
+        newest = self._claim.token if own.exists() and own.stat().st_size else self._claim.token - 1
         for token in tokens(self._folder):
-            if not self._sent.token <= token <= self._claim.token:
+            if not self._sent.token <= token <= newest:
                 continue
-            while entries := self._next(token):
-                if not self._ledger.append(self._claim, entries, self._learn(entries), self._mark):
-                    return False
-                last = entries[-1]
-                self._sent = Cursor(last[0], last[1])
+            if not self._ship_attempt(token):
+                return False
         return True
 
-    def _next(self, token: int) -> list[Entry]:
-        """The next lines of one attempt behind the last one sent, at most a batch."""
-        sent = self._sent or Cursor()
-        offset, number = self._offsets.get(token, (0, 0))
+    def _ship_attempt(self, token: int) -> bool:
+        """Send what one attempt wrote; where it stands is noted only after Redis took it."""
         while True:
+            offset, number = self._read.get(token, (0, 0))
             lines, end = complete_lines(events_file(self._folder, token), offset, limit=1 << 16)
             if not lines:
-                return []
-            fresh = [
+                return True
+            sent = self._sent or Cursor()
+            entries = [
                 (token, at, line) for at, line in enumerate(lines, number + 1) if token > sent.token or at > sent.number
-            ][:BATCH]
-            if fresh and fresh[-1][1] < number + len(lines):
-                return fresh  # the rest of these lines is read again next time
-            self._offsets[token] = offset, number = end, number + len(lines)
-            if fresh:
-                return fresh
+            ]
+            for begin in range(0, len(entries), BATCH):
+                some = entries[begin : begin + BATCH]
+                if not self._ledger.append(self._claim, some, self._learn(some), self._mark):
+                    return False
+                self._sent = Cursor(token, some[-1][1])
+            self._read[token] = end, number + len(lines)
 
     def _learn(self, entries: list[Entry]) -> dict[str, Any]:
         """Keep the progress and the newest checkpoint's step up to date with these events."""
