@@ -1,0 +1,135 @@
+"""The command line as such: light to load, complete help, names that are known, lists that are exact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from pointsmith.ui.cli.main import VERBS, cli
+
+from .conftest import Call
+
+HEAVY = ("torch", "numpy", "gradio", "celery", "redis", "pydantic", "yaml", "trimesh")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], *([verb, "--help"] for verb in VERBS)], ids=" ".join)
+def test_help_loads_nothing_heavy(words: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from pointsmith.ui.cli.main import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert end.code == 0\n"
+        f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert done.stderr.strip() == ""
+
+
+def test_every_verb_has_help_with_an_example(call: Call) -> None:
+    listed = call("--help").output
+    for verb, (_, _, about) in VERBS.items():
+        assert f"  {verb}" in listed and about in listed
+        result = call(verb, "--help")
+        assert result.exit_code == 0
+        assert "Example:" in result.output and f"pointsmith {verb}" in result.output
+
+
+def test_verbs_load_as_commands_of_their_name() -> None:
+    context = click.Context(cli)
+    for verb in VERBS:
+        command = cli.get_command(context, verb)  # type: ignore[attr-defined]
+        assert isinstance(command, click.Command) and command.name == verb
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tarin"], "Did you mean train?"),
+        (["frobnicate"], "No such command 'frobnicate'."),
+        (["train", "--no-such-option"], "No such option"),
+        (["predict"], "Missing argument"),
+        (["methods", "--classes", "1"], "x>=2"),
+    ],
+)
+def test_wrong_usage(call: Call, words: list[str], said: str) -> None:
+    result = call(*words)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_methods_counts_what_the_papers_count(call: Call) -> None:
+    rows = json.loads(call("methods", "--json").stdout)
+    found = {(row["method"], row["preset"]): row["trainable"]["point-mae"] for row in rows}
+    assert found["dapt", "dapt/scan_hardest"] == 1_087_771
+    assert found["dapt", "dapt/scan_objbg"] == 1_087_771
+    assert found["dapt", "dapt/scan_objonly"] == 989_467
+    assert found["dapt", "dapt/modelnet"] == 1_069_716
+    assert {row["recipe"] for row in rows if row["preset"] and row["method"] == "dapt"} == {
+        "dapt-scan-hardest",
+        "dapt-scan-objbg",
+        "dapt-scan-objonly",
+        "dapt-modelnet40",
+    }
+    totals = {row["preset"]: row["total"]["point-mae"] for row in rows if row["preset"]}
+    assert totals["dapt/scan_hardest"] == 22_912_795 and totals["dapt/modelnet"] == 22_894_740
+
+
+def test_methods_as_a_table(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pointsmith.ui.cli import methods
+
+    one = methods.entries(15)[:2]
+    monkeypatch.setattr(methods, "entries", lambda classes: one)
+    text = call("methods").output
+    assert "1,087,771" in text and "dapt/scan_hardest" in text
+
+
+def test_methods_counts_what_a_run_trains() -> None:
+    from pointsmith.core.building import build
+    from pointsmith.core.config import choices, parse_config
+    from pointsmith.ui.cli.methods import count, entries
+
+    listed = entries(7)
+    counts = count(choices("backbone")["demo"], listed)
+    plain = {entry.method.kind: found for entry, found in zip(listed, counts) if entry.preset is None}  # type: ignore[attr-defined]
+    assert set(plain) == set(choices("method"))
+    for method, found in plain.items():
+        config = parse_config({"backbone": {"kind": "demo", "weights": "random"}, "method": {"kind": method}})
+        assert build(config, 7).model.count() == found
+
+
+def test_backbones_datasets_and_recipes(call: Call) -> None:
+    kinds = [row["kind"] for row in json.loads(call("backbones", "--json").stdout)]
+    assert kinds[:2] == ["demo", "point-mae"]
+    assert "21,825,792" in call("backbones").output
+    sets = {row["kind"]: row["settings"] for row in json.loads(call("datasets", "--json").stdout)}
+    assert {"demo", "folder", "h5"} <= set(sets)
+    assert {"name": "path", "required": True}.items() <= next(s for s in sets["folder"] if s["name"] == "path").items()
+    assert "preparation.points" in {setting["name"] for setting in sets["demo"]}
+    assert "data.test_share" in call("datasets").output
+    names = [row["name"] for row in json.loads(call("recipes", "--json").stdout)]
+    assert "demo" in names and "demo" in call("recipes").output
+    assert "method:" in call("recipes", "demo").output
+    assert json.loads(call("recipes", "demo", "--json").stdout)["run"]["method"]["kind"] == "dapt"
+
+
+def test_help_is_quick() -> None:
+    """Generous, for a busy machine; the time without the interpreter's own start is printed by importtime."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", "import pointsmith.ui.cli.main"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.endswith("pointsmith.ui.cli.main")
+    assert int(last.split("|")[1]) < 300_000
+
+
+def test_installed_script_calls_this_main() -> None:
+    text = (Path(__file__).resolve().parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'pointsmith = "pointsmith.ui.cli.main:main"' in text
