@@ -121,8 +121,8 @@
       if (!path) this.paths.set(one.name, (path = make(this.lines, "path", { class: `ps-line ps-tone-${one.tone}` })));
       let d = "";
       one.x.forEach((x, i) => { d += `${i ? "L" : "M"}${scale.x(x).toFixed(1)} ${scale.y(one.y[i]).toFixed(1)}`; });
-      /* Few points are marked as such: a zero-length dash with round caps is a dot. */
-      if (one.dots) d += one.x.map((x, i) => `M${scale.x(x).toFixed(1)} ${scale.y(one.y[i]).toFixed(1)}h0.01`).join("");
+      /* Few points are marked as such, each by a small ring. */
+      if (one.dots) d += one.x.map((x, i) => `M${(scale.x(x) - 2.5).toFixed(1)} ${scale.y(one.y[i]).toFixed(1)}a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0`).join("");
       if (path.getAttribute("d") !== d) path.setAttribute("d", d);
       path.classList.toggle("ps-dots", Boolean(one.dots));
     }

@@ -61,7 +61,10 @@ class Page:
         )
         begun.then(None, runs.selected, None, js=_UNLESS_EMPTY, **hidden)
 
-        self.train_tab.select(None, None, None, js=f"() => ({address('run')})('')", **hidden)
+        # The first tab also counts as selected when the page opens: that must not wipe the address before it is read.
+        loaded.then(None, None, None, js="() => { window.pointsmithArrived = true; }", **hidden)
+        leave = f"() => {{ if (window.pointsmithArrived) ({address('run')})(''); }}"
+        self.train_tab.select(None, None, None, js=leave, **hidden)
         self.runs_tab.select(runs.refresh, state, shown, **quiet).then(
             None, runs.selected, None, js=address("run"), **hidden
         )

@@ -68,6 +68,12 @@ def bar(share: float, label: str, busy: bool = False) -> str:
     )
 
 
+def share_row(name: str, share: float | None) -> str:
+    """Return a table row: a name, a bar and the number."""
+    number = percent(share)
+    return f'<tr><th scope="row">{escape(name)}</th><td>{bar(share or 0.0, name)}</td><td>{number}</td></tr>'
+
+
 def percent(share: float | None) -> str:
     """Return 0..1 as `97.3 %`, or a dash."""
     return "–" if share is None else f"{100 * share:.1f} %"

@@ -55,27 +55,28 @@ class PredictPage:
 
     def _choices(self) -> None:
         with gr.Group(elem_classes="ps-card"):
+            shown: dict[str, Any] = {"interactive": True, "filterable": False}
             self.adapter = gr.Dropdown(
-                [],
-                value=None,
-                label="Adapter",
-                info="A finished run",
-                interactive=True,
-                elem_id="adapter",
-                filterable=False,
+                [], value=None, label="Adapter", info="Of a finished run", **shown, elem_id="adapter"
             )
-            with gr.Row(elem_classes="ps-fields"):
-                self.label = gr.Dropdown(
-                    [_ANY, *CLASSES], value=_ANY, label="Sample", interactive=True, elem_id="sample", min_width=150
-                )
-                self.another = gr.Button("Try a sample", elem_id="another", min_width=150)
+            self.label = gr.Dropdown(
+                [_ANY, *CLASSES],
+                value=_ANY,
+                label="Sample",
+                info="A cloud it was not trained on",
+                **shown,
+                elem_id="sample",
+            )
+        with gr.Row(elem_classes="ps-actions"):
+            self.another = gr.Button("Try a sample", elem_id="another", size="md", variant="primary")
             self.upload = gr.UploadButton(
                 "Upload a mesh or a cloud",
                 file_types=[f".{one}" for one in sorted(EXTENSIONS)],
                 file_count="single",
                 elem_id="upload-cloud",
+                size="md",
             )
-        with gr.Accordion("Use an adapter folder", open=False):
+        with gr.Accordion("Use an adapter folder", open=False, elem_classes="ps-card"):
             self.folder = gr.Textbox(
                 label="Adapter folder on this server",
                 info="Holds adapter_config.json; takes the place of the run chosen above. Press Enter.",
@@ -187,10 +188,7 @@ def _answer(chosen: Chosen, points: np.ndarray, total: int, name: str, truth: st
 
 
 def _answer_html(chosen: Chosen, prediction: Prediction, name: str, truth: str | None, took: float) -> str:
-    rows = "".join(
-        f'<tr><th scope="row">{escape(label)}</th><td>{pieces.bar(value, label)}</td><td>{pieces.percent(value)}</td></tr>'
-        for label, value in prediction.top(chosen.predictor.classes)
-    )
+    rows = "".join(pieces.share_row(label, value) for label, value in prediction.top(chosen.predictor.classes))
     verdict = ""
     if truth is not None and truth in chosen.predictor.classes:
         right = truth == prediction.label

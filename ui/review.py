@@ -80,8 +80,9 @@ def check_files(config: RunConfig) -> None:
     for what, path in named:
         if not path.expanduser().exists():
             raise UserError(f"{what} does not exist", got=str(path), remedy="Check the path")
-    if isinstance(data, FolderData) and data.path.expanduser().is_file():
-        if not zipfile.is_zipfile(data.path.expanduser()):
+    if isinstance(data, FolderData):
+        path = data.path.expanduser()
+        if path.is_file() and not zipfile.is_zipfile(path):
             raise UserError("The data set is neither a folder nor a zip file", got=str(data.path))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..core.config import RunConfig, parse_config
 from ..core.errors import UserError
 from ..worker.run import Run, WorkerInfo
+from . import pieces
 from .command import command_line
 from .curves import Seen
 from .pieces import ago, bar, chip, code, duration, empty, facts, notice, percent, size
@@ -94,8 +95,8 @@ def _status(run: Run, workers: Sequence[WorkerInfo], now: float) -> str:
     if run.state == "cancelled":
         return "Cancelled before it started." if not run.started else f"Cancelled after {spent}."
     progress = run.progress
-    stage = _STAGES.get(str(progress.get("stage")), "Starting")
-    said = [stage]
+    stage = str(progress.get("stage") or "")
+    said = [_STAGES.get(stage, stage.capitalize() or "Starting")]
     if progress.get("stage") == "train" and progress.get("epochs"):
         said = [f"Epoch {progress.get('epoch') or 1} of {progress['epochs']}"]
         if progress.get("step") and progress.get("steps"):
@@ -142,10 +143,7 @@ def results(seen: Seen) -> str:
         return ""
     classes = [str(name) for name in seen.plan["classes"]]
     split = escape(str(scores["split"]))
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{bar(value or 0.0, name)}</td><td>{percent(value)}</td></tr>'
-        for name, value in zip(classes, scores["per_class"])
-    )
+    rows = "".join(pieces.share_row(name, value) for name, value in zip(classes, scores["per_class"], strict=True))
     average = percent(scores.get("mean_class_accuracy"))
     return (
         f'<div class="ps-results"><section><h3>Accuracy by class ({split})</h3><p>Mean over classes {average}</p>'

@@ -55,13 +55,18 @@ class RunsPage:
         with gr.Column(visible=False, elem_classes="ps-page") as self.run_column:
             self.back = gr.Button("← All runs", size="sm", elem_classes="ps-back", elem_id="back")
             self.header = pieces.panel("run-header", "", pieces.COPY_CODE)
+            small: dict[str, Any] = {"size": "md", "visible": False}
             with gr.Row(elem_classes="ps-actions"):
-                self.predict = gr.Button("Open in Predict", variant="primary", visible=False, elem_id="open-predict")
+                self.predict = gr.Button(
+                    "Open in Predict", variant="primary", size="md", visible=False, elem_id="open-predict"
+                )
                 self.download = pieces.panel("download", "")
-                self.cancel = gr.Button("Cancel the run", visible=False, elem_id="cancel")
-                self.delete = gr.Button("Delete…", visible=False, elem_id="delete")
-                self.sure = gr.Button("Yes, delete it with its files", variant="stop", visible=False, elem_id="sure")
-                self.keep = gr.Button("Keep it", visible=False, elem_id="keep")
+                self.cancel = gr.Button("Cancel the run", elem_id="cancel", **small)
+                self.delete = gr.Button("Delete…", elem_id="delete", **small)
+                self.sure = gr.Button(
+                    "Yes, delete it with its files", variant="stop", size="md", visible=False, elem_id="sure"
+                )
+                self.keep = gr.Button("Keep it", elem_id="keep", **small)
             self.charts = gr.HTML(
                 None,
                 html_template='<div class="ps-charts"></div>',

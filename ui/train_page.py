@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -104,7 +105,7 @@ class TrainPage:
                 ]
                 if basic:
                     with gr.Column(visible=kind == chosen, elem_classes="ps-sub") as column:
-                        self._fields(lambda one, basic=basic: one.key in basic)
+                        self._keys(*basic)
                         self._upload_button(part, kind)
                     self.sections[part].append((kind, column))
 
@@ -124,12 +125,12 @@ class TrainPage:
             None, None, None, js="() => document.querySelector('#refresh-review').click()", api_visibility="private"
         )
 
-    def _fields(self, wanted: Any) -> None:
+    def _fields(self, wanted: Callable[[Setting], bool]) -> int:
         with gr.Row(elem_classes="ps-fields"):
-            self.form.place(wanted)
+            return self.form.place(wanted)
 
     def _keys(self, *keys: str) -> None:
-        with gr.Row(elem_classes="ps-fields"):
+        with gr.Row(elem_classes="ps-fields ps-wide"):
             self.form.place_keys(keys)
 
     def _basic(self) -> None:
@@ -148,11 +149,7 @@ class TrainPage:
                     shown = getattr(RunConfig(), part).kind == kind
                     with gr.Column(visible=shown, elem_classes="ps-sub") as column:
                         self._legend(f"{_LEGENDS[part]}: {title(part, kind)}")
-                        with gr.Row(elem_classes="ps-fields"):
-                            count = self.form.place(
-                                lambda one, part=part, kind=kind: (one.part, one.kind) == (part, kind)
-                            )
-                        if not count:
+                        if not self._fields(lambda one, part=part, kind=kind: (one.part, one.kind) == (part, kind)):
                             gr.HTML('<p class="ps-quiet">Nothing to set.</p>', apply_default_css=False)
                     self.sections[part].append((kind, column))
 

@@ -1,0 +1,117 @@
+"""Curves, the run's page as text, sizes and warnings: what a person reads is right and escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pointsmith.core.building import build
+from pointsmith.core.config import RunConfig, parse_config
+from pointsmith.core.errors import UserError
+from pointsmith.ui import pieces, run_view
+from pointsmith.ui.curves import POINTS, Seen, charts, thinned
+from pointsmith.ui.review import Reviewer, check_files, warnings
+from pointsmith.worker.run import Run
+
+SMALL = {"kind": "own", "dim": 24, "depth": 1, "heads": 2, "widths": [8, 8, 8], "groups": 8, "group_size": 8}
+
+
+def a_run(**changes: Any) -> Run:
+    values: dict[str, Any] = {
+        "id": "0" * 24,
+        "name": "<b>mine</b>",
+        "state": "running",
+        "created": 1000.0,
+        "started": 1001.0,
+        "finished": None,
+        "worker": "w1",
+        "attempt": 1,
+        "position": None,
+        "config": RunConfig().to_dict(),
+        "progress": {"stage": "train", "epoch": 2, "epochs": 4, "step": 10, "steps": 40, "eta_seconds": 75.0},
+        "error": None,
+        "result": None,
+        "folder": Path("/nowhere"),
+    }
+    return Run(**(values | changes))
+
+
+def test_header_says_where_a_run_stands() -> None:
+    html = run_view.header(a_run(), Seen(), [], 1031.0)
+    assert "Epoch 2 of 4, step 10 of 40, about 1 min 15 s left." in html
+    assert "&lt;b&gt;mine" in html and "<b>mine" not in html
+    assert 'aria-valuenow="25"' in html
+
+
+def test_header_of_a_waiting_run_without_workers() -> None:
+    html = run_view.header(a_run(state="queued", started=None, position=3, attempt=0, progress={}), Seen(), [], 1031.0)
+    assert "Number 3 in the queue." in html and "No worker is running" in html
+
+
+def test_header_of_a_failed_run_gives_reason_and_last_lines() -> None:
+    error = {"kind": "memory", "message": "The GPU is out of memory.", "log": [f"line {i}" for i in range(40)]}
+    html = run_view.header(a_run(state="failed", finished=1100.0, error=error), Seen(), [], 1200.0)
+    assert "The GPU is out of memory." in html and "line 39" in html and "Failed after 1 min 39 s." in html
+
+
+def test_empty_list_says_what_to_do() -> None:
+    assert "Start one under Train" in run_view.run_list([], [], 0.0)
+
+
+def test_curves_follow_the_events() -> None:
+    seen = Seen()
+    seen.add({"kind": "plan", "steps_per_epoch": 4})
+    for step in range(1, 9):
+        seen.add({"kind": "step", "step": step, "loss": 1 / step})
+    seen.add({"kind": "epoch", "epoch": 1, "train_accuracy": 0.5, "validation_loss": 0.3, "validation_accuracy": None})
+    loss, accuracy = charts("r", seen, 2)["charts"]
+    assert [line["name"] for line in loss["series"]] == ["training, each step", "validation"]
+    assert loss["series"][0]["x"] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert [line["name"] for line in accuracy["series"]] == ["training"]  # unknown accuracies draw nothing
+
+
+def test_long_curves_are_averaged_but_end_exactly() -> None:
+    x = [float(i) for i in range(10_001)]
+    xs, ys = thinned(x, [value * 2 for value in x])
+    assert len(xs) <= POINTS and xs[-1] == 10_000 and ys[-1] == 20_000
+    assert xs == sorted(xs) and all(y == pytest.approx(2 * value) for value, y in zip(xs, ys, strict=True))
+
+
+def test_confusion_names_what_was_called_what() -> None:
+    html = run_view.confusion(["cat", "<dog>"], [[3, 1], [0, 4]])
+    assert 'title="1 × cat called &lt;dog&gt;"' in html and "<dog>" not in html
+
+
+def test_sizes_are_the_models_own() -> None:
+    config = parse_config({"backbone": SMALL, "data": {"kind": "demo"}})
+    sizes, built = Reviewer().sizes(config), build(config, 15)
+    assert (sizes.trainable, sizes.total) == built.model.count()
+    assert (sizes.adapter_bytes, sizes.classes, sizes.guessed) == (built.adapter_bytes, 15, False)
+
+
+def test_classes_of_a_folder_are_counted(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+    config = parse_config({"backbone": SMALL, "data": {"kind": "folder", "path": str(tmp_path)}})
+    assert Reviewer().sizes(config).classes == 3
+
+
+def test_missing_files_are_refused_before_the_start(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="data set does not exist"):
+        check_files(parse_config({"data": {"kind": "folder", "path": str(tmp_path / "none")}}))
+    with pytest.raises(UserError, match="weight file does not exist"):
+        check_files(parse_config({"backbone": {"kind": "own", "weights": "/none.pth"}}))
+    (tmp_path / "text.zip").write_text("no zip")
+    with pytest.raises(UserError, match="neither a folder nor a zip"):
+        check_files(parse_config({"data": {"kind": "folder", "path": str(tmp_path / "text.zip")}}))
+
+
+def test_choosing_on_the_test_set_is_called_optimistic() -> None:
+    assert any("optimistic" in line for line in warnings(RunConfig(select="test")))
+    assert warnings(RunConfig()) == []
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(3.4, "3 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (-1, "0 s")])
+def test_durations(seconds: float, said: str) -> None:
+    assert pieces.duration(seconds) == said
