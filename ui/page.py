@@ -49,12 +49,11 @@ class Page:
         predict.wire()
         state = [runs.selected, runs.sent]
         shown = [*runs.outputs, runs.sent, runs.selected]
-        preview = [train.review, train.problem, train.repeat]
         look = [predict.adapter, predict.folder, predict.viewer]
         loaded = self.blocks.load(self._arrive, None, [self.tabs, *shown, predict.adapter], **quiet)
         loaded.then(predict.first, look, [predict.viewer, predict.answer], **quiet)
-        restored = self.blocks.load(train._restore, self.draft, train.inputs, **quiet)
-        restored.then(train._preview, train.inputs, preview, **quiet)
+        restored = self.blocks.load(train.restore, self.draft, train.inputs, **quiet)
+        restored.then(train.preview, train.inputs, train.previewed, **quiet)
 
         begun = train.start.click(
             self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **quiet

@@ -170,18 +170,16 @@ class TrainPage:
         kinds = dict(zip(PARTS, values[: len(PARTS)]))
         return parse_config(to_content(kinds, dict(zip(self.keys, values[len(PARTS) :]))), "The form")
 
-    def _preview(self, *values: Any) -> tuple[Any, ...]:
-        """Show sizes, warnings, command and YAML of what is in the form, or what does not fit."""
+    def preview(self, *values: Any) -> list[Any]:
+        """Show sizes, warnings, command and YAML of what is in the form, or what does not fit; the browser keeps it."""
+        draft = json.dumps(dict(zip((*PARTS, *self.keys), values)))
         try:
             config = self.read(values)
             check_files(config)
-            return (
-                self._review_html(config),
-                "",
-                pieces.code(command_line(config), "Command line") + pieces.code(config.to_yaml(), "YAML"),
-            )
+            repeat = pieces.code(command_line(config), "Command line") + pieces.code(config.to_yaml(), "YAML")
+            return [self._review_html(config), "", repeat, draft]
         except UserError as error:
-            return gr.skip(), pieces.notice("error", [str(error)]), gr.skip()
+            return [gr.skip(), pieces.notice("error", [str(error)]), gr.skip(), draft]
 
     def _review_html(self, config: RunConfig) -> str:
         sizes = self.reviewer.sizes(config)
@@ -212,7 +210,7 @@ class TrainPage:
         except UserError as error:
             raise gr.Error(str(error), title="Recipe", print_exception=False) from error
 
-    def _restore(self, draft: str | None) -> list[Any]:
+    def restore(self, draft: str | None) -> list[Any]:
         """Return the input values that this browser last had, where they still fit the form."""
         try:
             values = json.loads(draft) if draft else None
@@ -223,9 +221,6 @@ class TrainPage:
         if any(values[part] not in choices(part) for part in PARTS):
             return [gr.skip()] * len(self.inputs)
         return [values[key] for key in (*PARTS, *self.keys)]
-
-    def _draft(self, *values: Any) -> str:
-        return json.dumps(dict(zip((*PARTS, *self.keys), values)))
 
     def _keep_upload(self, upload: str) -> str:
         """Move an upload out of the page's cache, so that the run still finds it tomorrow; return its path."""
@@ -244,8 +239,8 @@ class TrainPage:
 
     def wire(self, draft: gr.BrowserState) -> None:
         """Connect what happens inside this tab; starting is connected by the page, which knows the other tabs."""
-        shown = [self.review, self.problem, self.repeat]
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+        self.previewed = [self.review, self.problem, self.repeat, draft]
         for part in PARTS:
             columns = [column for _, column in self.sections[part]]
             self.kinds[part].change(  # type: ignore[attr-defined]
@@ -254,12 +249,13 @@ class TrainPage:
                 [self.abouts[part], *columns],
                 **quiet,
             )
-        typed = [one.input for one in self.inputs]  # type: ignore[attr-defined]
-        latest: dict[str, Any] = quiet | {"trigger_mode": "always_last"}
-        gr.on([*typed, self.refresh.click], self._preview, self.inputs, shown, **latest)
-        gr.on([*typed, self.refresh.click], self._draft, self.inputs, draft, **latest)
+        # A text's `input` event misses what is pasted or deleted, its `change` does not.
+        typed = [one.change if isinstance(one, gr.Textbox) else one.input for one in self.inputs]  # type: ignore[attr-defined]
+        gr.on(
+            [*typed, self.refresh.click], self.preview, self.inputs, self.previewed, trigger_mode="always_last", **quiet
+        )
         chosen = self.recipe.input(self._load_recipe, self.recipe, [self.summary, *self.inputs], **quiet)
-        chosen.then(self._preview, self.inputs, shown, **quiet).then(self._draft, self.inputs, draft, **quiet)
+        chosen.then(self.preview, self.inputs, self.previewed, **quiet)
 
 
 def _about_html(part: str, kind: str) -> str:

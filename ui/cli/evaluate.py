@@ -81,7 +81,7 @@ def _data(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
 
 def _places(folder: Path) -> dict[str, Any]:
     """Return where the run beside an adapter found its data; the adapter itself tells no paths of this machine."""
-    from .run_options import read_yaml
+    from ...core.config import read_yaml
 
     for name in (CONFIG_NAME, "run.json"):  # JSON is YAML
         path = folder.absolute().parent / name

@@ -86,27 +86,22 @@ def entries(classes: int) -> list[Entry]:
 
 
 def count(backbone: type[Config], listed: list[Entry]) -> list[tuple[int, int] | None]:
-    """Return (trainable, total) parameters of each entry on a backbone; None where the two do not go together.
+    """Return (trainable, total) parameters of each entry on a backbone; None where the two do not go together."""
+    from ...core.building import measure
+    from ...core.config import RunConfig
+    from ...core.models.head import HeadConfig
 
-    One trunk, with random weights, serves them all.
-    """
-    from ...core.models.head import ClassificationHead, HeadConfig
-    from ...core.models.point_transformer import PointTransformer
-    from ...core.peft.tuned_model import Tuned
-
-    config: Any = backbone()
-    trunk = PointTransformer(config)
     found: list[tuple[int, int] | None] = []
     for entry in listed:
+        run = RunConfig().model_copy(
+            update={"backbone": backbone(), "method": entry.method, "head": HeadConfig(parts=entry.parts)}
+        )
         try:
-            method = entry.method.build(trunk)
+            sizes = measure(run, entry.classes)
         except UserError:
             found.append(None)
             continue
-        head = ClassificationHead(HeadConfig(), entry.parts, config.dim, entry.classes)
-        tuned = Tuned(trunk, method, head)
-        found.append(tuned.count())
-        tuned.release()
+        found.append((sizes.trainable, sizes.total))
     return found
 
 

@@ -41,7 +41,7 @@ def predict(
     from ...core.predict import Predictor
 
     predictor = Predictor.load(folder, device=device, backbone_weights=backbone_weights)
-    names, points = _read(clouds, predictor.config.preparation.points)
+    names, points = _read(clouds, predictor.config.preparation.points, raw)
     found = predictor.predict(points, raw=raw, names=names)
     if as_json:
         print_json([_plain(name, one, predictor.classes, top) for name, one in zip(names, found)])
@@ -51,7 +51,7 @@ def predict(
         click.echo(f"{name}: {best}")
 
 
-def _read(paths: tuple[Path, ...], count: int) -> tuple[list[str], list[np.ndarray]]:
+def _read(paths: tuple[Path, ...], count: int, raw: bool) -> tuple[list[str], list[np.ndarray]]:
     """Return (names, clouds) of all files; the clouds of a batch file are numbered from 0."""
     import numpy as np
 
@@ -60,7 +60,7 @@ def _read(paths: tuple[Path, ...], count: int) -> tuple[list[str], list[np.ndarr
     names: list[str] = []
     points: list[np.ndarray] = []
     for path in paths:
-        found = read_clouds(path, count=count, rng=np.random.default_rng(0))
+        found = read_clouds(path, count=count, rng=np.random.default_rng(0), settle=not raw)
         names += [str(path)] if len(found) == 1 else [f"{path}[{i}]" for i in range(len(found))]
         points += found
     return names, points

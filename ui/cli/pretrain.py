@@ -10,7 +10,6 @@ import click
 
 from ...core.errors import UserError
 from .output import print_json
-from .run_options import read_yaml
 from .session import check_free, default_folder, follow, resumable_config, say_how_to_resume
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _config(options: dict[str, Any], base: Path | None) -> PretrainConfig:
     """Return what the options describe, its paths absolute; UserError for what does not fit."""
     from pydantic import ValidationError
 
-    from ...core.config import override
+    from ...core.config import override, read_yaml
     from ...core.schema import explain
     from ...core.training.pretrain import PretrainConfig
 

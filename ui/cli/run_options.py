@@ -61,7 +61,7 @@ def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
 
     UserError for an unknown name, key or value, before anything is read or written.
     """
-    from ...core.config import override, parse_config
+    from ...core.config import override, parse_config, read_yaml
 
     if options.config and options.recipe:
         raise UserError("--config and --recipe are both given", remedy="Choose one of them")
@@ -89,23 +89,6 @@ def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
     _check_kind(content, "method")
     _check_kind(content, "data")
     return absolute(parse_config(content, source.name if source else "The run"))
-
-
-def read_yaml(path: Path) -> Content:
-    """Return the mapping in a YAML file, unchecked; UserError when it is absent or no mapping."""
-    import yaml
-
-    if not path.is_file():
-        raise UserError("No such configuration file", got=str(path), remedy="Check the path, or use --recipe NAME")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path.name} is not valid YAML{where}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{path.name} is not a mapping of keys to values", got=type(content).__name__)
-    return content
 
 
 def data_content(given: str, before: object = None) -> Content:
