@@ -43,6 +43,7 @@
       this.cursor = make(this.svg, "line", { class: "ps-cursor", visibility: "hidden" });
       this.tip = make(this.plot, "div", { class: "ps-tip", hidden: "" });
       this.empty = make(this.plot, "div", { class: "ps-empty-plot" });
+      this.emptyText = make(this.empty, "span");
       this.paths = new Map();
       this.plot.addEventListener("pointermove", (event) => this.hover(event));
       this.plot.addEventListener("pointerdown", (event) => this.hover(event));
@@ -83,6 +84,10 @@
       let y1 = this.data.yMax ?? Math.max(...ys);
       if (!Number.isFinite(y0) || !Number.isFinite(y1)) [y0, y1] = [0, 1];
       if (y1 - y0 < 1e-9) [y0, y1] = [y0 - 0.5, y1 + 0.5];
+      /* The axis ends at a tick, so that the highest value has a number beside it. */
+      const marks = ticks(y0, y1, 4);
+      const step = marks.length > 1 ? marks[1] - marks[0] : 0;
+      if (step && this.data.yMax === undefined) y1 = Math.ceil(y1 / step - 1e-9) * step;
       const wide = width - PAD.left - PAD.right;
       const high = HEIGHT - PAD.top - PAD.bottom;
       return {
@@ -112,7 +117,7 @@
         }
       }
       const points = this.data.series.some((one) => one.x.length);
-      this.empty.textContent = points ? "" : this.data.empty || "Nothing yet";
+      this.emptyText.textContent = points ? "" : this.data.empty || "Nothing yet";
       this.empty.hidden = points;
     }
 

@@ -25,7 +25,7 @@
     light: [[0.16, 0.25, 0.48], [0.62, 0.22, 0.42], [0.88, 0.42, 0.1]],
     dark: [[0.36, 0.55, 0.92], [0.85, 0.42, 0.62], [1.0, 0.76, 0.36]],
   };
-  const START = { yaw: 0.65, pitch: 0.38, distance: 3.1, x: 0, y: 0 };
+  const START = { yaw: 0.65, pitch: 0.38, distance: 2.7, x: 0, y: 0 };
 
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 

@@ -51,7 +51,6 @@ class PredictPage:
                 self.viewer = viewer("viewer")
             with gr.Column(scale=2, min_width=320, elem_classes="ps-side"):
                 self._choices()
-                self.answer = pieces.panel("answer", _nothing())
 
     def _choices(self) -> None:
         with gr.Group(elem_classes="ps-card"):
@@ -76,6 +75,7 @@ class PredictPage:
                 elem_id="upload-cloud",
                 size="md",
             )
+        self.answer = pieces.panel("answer", _nothing())
         with gr.Accordion("Use an adapter folder", open=False, elem_classes="ps-card"):
             self.folder = gr.Textbox(
                 label="Adapter folder on this server",

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections import OrderedDict
-from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 
-from ..core.building import build
+from ..core.building import Sizes, measure
 from ..core.config import RunConfig
 from ..core.data.config import DemoData, FolderData, H5Data
 from ..core.errors import UserError
@@ -16,39 +13,10 @@ from ..core.errors import UserError
 _GUESS = 15
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Parameters that train, of how many, and the bytes an adapter stores; exact for `classes` classes."""
-
-    trainable: int
-    total: int
-    adapter_bytes: int
-    classes: int
-    guessed: bool
-
-
-class Reviewer:
-    """Counts models, remembering the last few; calls from several threads wait for each other."""
-
-    def __init__(self, keep: int = 32) -> None:
-        self._keep = keep
-        self._known: OrderedDict[str, tuple[int, int, int]] = OrderedDict()
-        self._lock = Lock()
-
-    def sizes(self, config: RunConfig) -> Sizes:
-        """Return the sizes of a run's model. No weight file is read: they follow from the shapes."""
-        classes = count_classes(config)
-        drawn = config.model_copy(update={"backbone": config.backbone.model_copy(update={"weights": "random"})})
-        parts = (drawn.backbone, drawn.method, drawn.head, drawn.batchnorm, classes)
-        key = repr(parts)
-        with self._lock:
-            if key not in self._known:
-                built = build(drawn, classes or _GUESS)
-                self._known[key] = (*built.model.count(), built.adapter_bytes)
-                if len(self._known) > self._keep:
-                    self._known.popitem(last=False)
-            trainable, total, size = self._known[key]
-        return Sizes(trainable, total, size, classes or _GUESS, classes is None)
+def sizes(config: RunConfig) -> tuple[Sizes, int, bool]:
+    """Return the sizes of a run's model, for how many classes, and whether their number was only assumed."""
+    classes = count_classes(config)
+    return measure(config, classes or _GUESS), classes or _GUESS, classes is None
 
 
 def count_classes(config: RunConfig) -> int | None:

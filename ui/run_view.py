@@ -62,7 +62,7 @@ def _brief(run: Run) -> str:
     if run.state == "running":
         epoch, epochs = run.progress.get("epoch"), run.progress.get("epochs")
         return f"epoch {epoch} of {epochs}" if epoch and epochs else str(run.progress.get("stage") or "starting")
-    return ""
+    return f"{(run.error or {}).get('kind') or 'error'}" if run.state == "failed" else "–"
 
 
 def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> str:

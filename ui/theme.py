@@ -95,6 +95,8 @@ def theme() -> gr.themes.Base:
         button_secondary_background_fill_hover_dark="*neutral_700",
         button_secondary_border_color="*neutral_300",
         button_secondary_border_color_dark="#3a4354",
+        button_secondary_text_color="*neutral_800",
+        button_secondary_text_color_dark="*neutral_100",
         button_border_width="1px",
         checkbox_label_background_fill_selected="*primary_50",
         checkbox_label_background_fill_selected_dark="#3a2416",

@@ -20,7 +20,7 @@ from ..worker.store import RunStore
 from . import pieces
 from .command import command_line
 from .form import PARTS, Form, Setting, from_config, to_content
-from .review import Reviewer, check_files, warnings
+from .review import check_files, sizes, warnings
 
 _LEGENDS = {"data": "Data", "backbone": "Backbone", "method": "Method"}
 _DATA_TITLES = {"demo": "Demo objects", "folder": "Folder or zip", "h5": "HDF5"}
@@ -53,7 +53,6 @@ class TrainPage:
 
     def __init__(self, store: RunStore, uploads: Path) -> None:
         self.store, self.uploads = store, uploads
-        self.reviewer = Reviewer()
         self.form = Form()
         self.kinds: dict[str, gr.components.Component] = {}
         self.sections: dict[str, list[tuple[str, gr.Column]]] = {part: [] for part in PARTS}
@@ -182,18 +181,18 @@ class TrainPage:
             return [gr.skip(), pieces.notice("error", [str(error)]), gr.skip(), draft]
 
     def _review_html(self, config: RunConfig) -> str:
-        sizes = self.reviewer.sizes(config)
-        about = "≈ " if sizes.guessed else ""
+        found, classes, guessed = sizes(config)
+        about = "≈ " if guessed else ""
         shown = pieces.facts(
             [
-                ("Trainable parameters", f"{about}{sizes.trainable:,}"),
-                ("Of all parameters", f"{100 * sizes.trainable / sizes.total:.1f} % of {sizes.total:,}"),
-                ("Adapter file", f"{about}{pieces.size(sizes.adapter_bytes)}"),
+                ("Trainable parameters", f"{about}{found.trainable:,}"),
+                ("Of all parameters", f"{100 * found.trainable / found.total:.1f} % of {found.total:,}"),
+                ("Adapter file", f"{about}{pieces.size(found.adapter_bytes)}"),
             ]
         )
-        said = warnings(config)
-        told = [f"Counted for {sizes.classes} classes; the data will tell how many there are."] if sizes.guessed else []
-        return "<h3>Before you start</h3>" + shown + pieces.notice("info", told) + pieces.notice("warning", said)
+        told = [f"Counted for {classes} classes; the data will tell how many there are."] if guessed else []
+        said = pieces.notice("info", told) + pieces.notice("warning", warnings(config))
+        return "<h3>Before you start</h3>" + shown + said
 
     def _switch(self, part: str, kind: str) -> list[Any]:
         """Show the sub-forms of the chosen kind."""

@@ -11,7 +11,7 @@ from pointsmith.core.config import RunConfig, parse_config
 from pointsmith.core.errors import UserError
 from pointsmith.ui import pieces, run_view
 from pointsmith.ui.curves import POINTS, Seen, charts, thinned
-from pointsmith.ui.review import Reviewer, check_files, warnings
+from pointsmith.ui.review import check_files, sizes, warnings
 from pointsmith.worker.run import Run
 
 SMALL = {"kind": "own", "dim": 24, "depth": 1, "heads": 2, "widths": [8, 8, 8], "groups": 8, "group_size": 8}
@@ -85,16 +85,19 @@ def test_confusion_names_what_was_called_what() -> None:
 
 def test_sizes_are_the_models_own() -> None:
     config = parse_config({"backbone": SMALL, "data": {"kind": "demo"}})
-    sizes, built = Reviewer().sizes(config), build(config, 15)
-    assert (sizes.trainable, sizes.total) == built.model.count()
-    assert (sizes.adapter_bytes, sizes.classes, sizes.guessed) == (built.adapter_bytes, 15, False)
+    found, classes, guessed = sizes(config)
+    built = build(parse_config({"backbone": SMALL, "data": {"kind": "demo"}}), 15)
+    assert (found.trainable, found.total) == built.model.count()
+    stored = built.model.adapter_state().values()
+    assert found.adapter_bytes == sum(tensor.numel() * tensor.element_size() for tensor in stored)
+    assert (classes, guessed) == (15, False)
 
 
 def test_classes_of_a_folder_are_counted(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).mkdir()
     config = parse_config({"backbone": SMALL, "data": {"kind": "folder", "path": str(tmp_path)}})
-    assert Reviewer().sizes(config).classes == 3
+    assert sizes(config)[1:] == (3, False)
 
 
 def test_missing_files_are_refused_before_the_start(tmp_path: Path) -> None:
