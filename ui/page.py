@@ -18,6 +18,12 @@ from .train_page import TrainPage
 _TAGLINE = "Teach 3D point-cloud transformers new classes with tiny adapters."
 # Gradio encrypts what it keeps in the browser; a fixed key lets a form outlive a restart. It guards no secret.
 _DRAFT_KEY = "pointsmith-form"
+_FOLLOW_ADDRESS = """
+window.addEventListener('popstate', () => {
+  const named = new URL(location).searchParams;
+  trigger('moved', {run: named.get('run') || '', adapter: named.get('adapter') || ''});
+});
+"""
 
 
 class Page:
@@ -27,9 +33,10 @@ class Page:
         self.store = store
         with gr.Blocks(title="Pointsmith", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
             self.draft = gr.BrowserState("", storage_key=_DRAFT_KEY, secret=_DRAFT_KEY)
-            gr.HTML(
+            self.top = gr.HTML(
                 f'<header class="ps-top">{logo()}<div><h1>Pointsmith</h1><p>{_TAGLINE}</p></div></header>',
                 apply_default_css=False,
+                js_on_load=_FOLLOW_ADDRESS,
             )
             with gr.Tabs(selected="train", elem_id="tabs") as self.tabs:
                 with gr.Tab("Train", id="train") as self.train_tab:
@@ -54,6 +61,8 @@ class Page:
         loaded.then(predict.first, look, [predict.viewer, predict.answer], **quiet)
         restored = self.blocks.load(train.restore, self.draft, train.inputs, **quiet)
         restored.then(train.preview, train.inputs, train.previewed, **quiet)
+
+        self.top.moved(self._moved, None, [self.tabs, *shown, predict.adapter], **quiet)  # type: ignore[attr-defined]
 
         begun = train.start.click(
             self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **quiet
@@ -83,7 +92,14 @@ class Page:
     def _arrive(self, request: gr.Request) -> list[Any]:
         """Open what the address names: `?run=` a run, `?adapter=` an adapter; else the first tab."""
         run, adapter = request.query_params.get("run") or "", request.query_params.get("adapter") or ""
-        tab = "runs" if run else "predict" if adapter else "train"
+        return self._go(run, adapter, "train")
+
+    def _moved(self, event: gr.EventData) -> list[Any]:
+        """Follow the browser's back and forward buttons, which change the address only."""
+        return self._go(str(event.run), str(event.adapter), "runs")  # type: ignore[attr-defined]
+
+    def _go(self, run: str, adapter: str, otherwise: str) -> list[Any]:
+        tab = "runs" if run else "predict" if adapter else otherwise
         return [gr.Tabs(selected=tab), *self.runs.refresh(run, {}), self.predict.choose(adapter)]
 
     def _start(self, sent: dict[str, str], name: str, *values: Any) -> list[Any]:

@@ -25,9 +25,6 @@ element.addEventListener('click', (event) => {
   event.preventDefault();
   trigger('open', {id: row.dataset.run});
 });
-window.addEventListener('popstate', () => {
-  if (element.isConnected) trigger('open', {id: new URL(location).searchParams.get('run') || ''});
-});
 """
 
 _LOG_TO_END = """
@@ -133,7 +130,7 @@ class RunsPage:
         ended = run.state in FINAL
         return [
             ("value", run_view.header(run, seen, workers, now)),
-            ("value", charts(run.id, seen, epochs)),
+            ("value", charts(run.id, seen, epochs) if seen.steps or not ended else None),
             ("value", run_view.results(seen)),
             ("value", run_view.log(self.store.log(run.id, LOG_LINES), run.state)),
             ("value", run_view.recipe(run.config)),

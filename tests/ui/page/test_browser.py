@@ -143,6 +143,14 @@ def test_the_main_job(address: str, browser: playwright.Browser, tmp_path: Path)
         page.click("#download a")
     assert download.value.path().read_bytes()[:2] == b"PK"
 
+    # The browser's back button leads back to the list, and forward to the run.
+    run = page.url
+    page.click("#back")
+    expect(page.locator("#runs .ps-run")).to_have_count(1)
+    page.go_back()
+    expect(page.locator("#results .ps-confusion")).to_be_visible()
+    assert page.url == run
+
     # Predict: a sample, then a file; the camera stays where it was turned to.
     page.click("#open-predict")
     canvas = page.locator("#viewer canvas")
