@@ -49,7 +49,7 @@ def theme() -> gr.themes.Base:
         radius_size=gr.themes.sizes.radius_md,
         text_size=gr.themes.sizes.text_md,
     )
-    return made.set(
+    return _controls(made).set(
         body_background_fill="*neutral_50",
         body_background_fill_dark="*neutral_950",
         body_text_color="*neutral_800",
@@ -83,6 +83,12 @@ def theme() -> gr.themes.Base:
         input_border_color_focus_dark="*primary_400",
         input_placeholder_color="#6b7587",
         input_placeholder_color_dark="#8f9aad",
+    )
+
+
+def _controls(made: gr.themes.Base) -> gr.themes.Base:
+    """Buttons, boxes to tick, sliders and links."""
+    return made.set(
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
