@@ -15,14 +15,14 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 
 from . import card
 from .building import Built, build
 from .config import RunConfig
 from .data.clouds import Preparation
 from .errors import UserError
-from .schema import Config, explain
+from .schema import Config, explain, is_mapping
 
 FORMAT_VERSION = 1
 WEIGHTS_NAME, CONFIG_NAME = "adapter_model.safetensors", "adapter_config.json"
@@ -49,7 +49,7 @@ class AdapterConfig(Config):
     dataset_fingerprint: str = ""
     trainable_parameters: int
     total_parameters: int
-    metrics: dict[str, Any] = Field(default_factory=dict)
+    metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def save_adapter(folder: Path, built: Built, config: AdapterConfig) -> int:
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         state = {name: tensor.cpu().contiguous() for name, tensor in built.model.adapter_state().items()}
-        save_file(state, draft / WEIGHTS_NAME, metadata={"format": "pt", "library": "pointsmith"})
+        save_file(state, draft / WEIGHTS_NAME, metadata={"format": "pt"})
         content = json.loads(config.model_dump_json())
         _write(draft / CONFIG_NAME, json.dumps(content, indent=2) + "\n")
         small = {key: content[key] for key in ("library_name", "adapter_type", "format_version", "classes")}
@@ -128,7 +128,7 @@ def read_adapter_config(folder: Path) -> AdapterConfig:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON") from error
-    version = content.get("format_version") if isinstance(content, dict) else None
+    version = content.get("format_version") if is_mapping(content) else None
     if version != FORMAT_VERSION:
         raise UserError(
             f"{path} has an unknown format version",

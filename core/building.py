@@ -8,8 +8,18 @@ import torch
 
 from .config import RunConfig
 from .models.head import ClassificationHead
-from .models.load import Loaded, load_backbone
+from .models.load import Loaded, load_backbone, not_in_file
+from .models.point_transformer import PointTransformer
 from .peft.tuned_model import Tuned
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Numbers of parameters, and the bytes that an adapter stores (without its file's small header)."""
+
+    trainable: int
+    total: int
+    adapter_bytes: int
 
 
 @dataclass(frozen=True)
@@ -20,9 +30,31 @@ class Built:
     backbone: Loaded
 
     @property
-    def adapter_bytes(self) -> int:
-        """Size of what an adapter has to store, in bytes, without the file's small header."""
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.model.adapter_state().values())
+    def sizes(self) -> Sizes:
+        return sizes_of(self.model)
+
+
+def measure(config: RunConfig, classes: int) -> Sizes:
+    """Return the sizes of a run's model without making it: no weight file is read and no memory taken.
+
+    UserError when the method cannot work on this backbone.
+    """
+    with torch.device("meta"):
+        trunk = PointTransformer(config.backbone, positions=config.method.positions)
+        return sizes_of(_assemble(config, classes, trunk, not_in_file(config.backbone)))
+
+
+def sizes_of(model: Tuned) -> Sizes:
+    """Return the sizes of a model."""
+    stored = sum(tensor.numel() * tensor.element_size() for tensor in model.adapter_state().values())
+    return Sizes(*model.count(), stored)
+
+
+def _assemble(config: RunConfig, classes: int, trunk: PointTransformer, initialised: frozenset[str]) -> Tuned:
+    method = config.method.build(trunk)
+    parts = config.head.parts or config.method.head_parts()
+    head = ClassificationHead(config.head, parts, config.backbone.dim, classes)
+    return Tuned(trunk, method, head, batchnorm=config.batchnorm, initialised=initialised)
 
 
 def build(config: RunConfig, classes: int) -> Built:
@@ -33,8 +65,5 @@ def build(config: RunConfig, classes: int) -> Built:
     loaded = load_backbone(config.backbone, seed=config.seed, positions=config.method.positions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        method = config.method.build(loaded.trunk)
-        parts = config.head.parts or config.method.head_parts()
-        head = ClassificationHead(config.head, parts, config.backbone.dim, classes)
-    model = Tuned(loaded.trunk, method, head, batchnorm=config.batchnorm, initialised=loaded.initialised)
+        model = _assemble(config, classes, loaded.trunk, loaded.initialised)
     return Built(model, loaded)

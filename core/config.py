@@ -16,61 +16,65 @@ from .models.backbones import BackboneConfig, DemoBackboneConfig
 from .models.head import HeadConfig
 from .peft.dapt import DAPTConfig
 from .peft.registry import MethodUnion
-from .schema import Config, explain
+from .schema import Config, explain, is_mapping
 
 
 class OptimConfig(Config):
     """AdamW, its schedule and its limits."""
 
-    lr: float = Field(5e-4, gt=0, le=1, description="peak learning rate")
+    lr: float = Field(default=5e-4, gt=0, le=1, description="peak learning rate")
     weight_decay: float = Field(
-        0.05, ge=0, le=1, description="not applied to vectors, biases and tokens, as the papers do"
+        default=0.05, ge=0, le=1, description="not applied to vectors, biases and tokens, as the papers do"
     )
     schedule: Literal["cosine", "paper", "constant"] = Field(
-        "cosine",
+        default="cosine",
         description="cosine: warm-up and cosine, every step; paper: every epoch, one epoch late, as the published code",
     )
-    warmup_epochs: float = Field(1.0, ge=0, description="epochs from `warmup_lr` up to `lr`")
-    warmup_lr: float = Field(1e-6, ge=0, description="learning rate at the very start")
-    min_lr: float = Field(1e-6, ge=0, description="learning rate at the end of the cosine")
-    clip: float = Field(10.0, gt=0, description="gradient norm above which gradients are scaled down")
+    warmup_epochs: float = Field(default=1.0, ge=0, description="epochs from `warmup_lr` up to `lr`")
+    warmup_lr: float = Field(default=1e-6, ge=0, description="learning rate at the very start")
+    min_lr: float = Field(default=1e-6, ge=0, description="learning rate at the end of the cosine")
+    clip: float = Field(default=10.0, gt=0, description="gradient norm above which gradients are scaled down")
 
 
 class RunConfig(Config):
     """Everything a fine-tuning run is determined by, up to the device it runs on."""
 
-    backbone: BackboneConfig = Field(DemoBackboneConfig(), description="the pre-trained transformer")
-    method: MethodUnion = Field(DAPTConfig(), description="how it is fine-tuned")
-    data: DataConfig = Field(DemoData(), description="what it learns from")
-    head: HeadConfig = Field(HeadConfig(), description="the classification head")
-    augment: AugmentConfig = Field(AugmentConfig(), description="random changes of the training clouds")
-    optim: OptimConfig = Field(OptimConfig(), description="optimiser and schedule")
-    epochs: int = Field(10, ge=1, le=10000, description="passes over the training clouds")
-    batch_size: int = Field(32, ge=2, le=4096, description="clouds per step")
+    backbone: BackboneConfig = Field(default=DemoBackboneConfig(), description="the pre-trained transformer")
+    method: MethodUnion = Field(default=DAPTConfig(), description="how it is fine-tuned")
+    data: DataConfig = Field(default=DemoData(), description="what it learns from")
+    head: HeadConfig = Field(default=HeadConfig(), description="the classification head")
+    augment: AugmentConfig = Field(default=AugmentConfig(), description="random changes of the training clouds")
+    optim: OptimConfig = Field(default=OptimConfig(), description="optimiser and schedule")
+    epochs: int = Field(default=10, ge=1, le=10000, description="passes over the training clouds")
+    batch_size: int = Field(default=32, ge=2, le=4096, description="clouds per step")
     batchnorm: Literal["paper", "frozen"] = Field(
-        "paper",
+        default="paper",
         description="the frozen backbone's batch norms: `paper` lets their statistics drift as the published runs did "
         "and saves them with the adapter; `frozen` keeps them",
     )
     select: Literal["validation", "last", "test"] = Field(
-        "validation",
+        default="validation",
         description="which epoch is kept: best on validation, the last, or best on the TEST set "
         "(the papers' protocol; its test accuracy is optimistic)",
     )
-    patience: int | None = Field(None, ge=1, description="stop after so many epochs without improvement")
+    patience: int | None = Field(default=None, ge=1, description="stop after so many epochs without improvement")
     precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="auto: bf16 on GPUs that have it, float32 elsewhere"
+        default="auto", description="auto: bf16 on GPUs that have it, float32 elsewhere"
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of initialisation, order, augmentation and dropout")
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="seed of initialisation, order, augmentation and dropout"
+    )
     checkpoint_seconds: float = Field(
-        30.0, ge=0, description="at most so much training between two checkpoints (one at each epoch's end anyway)"
+        default=30.0,
+        ge=0,
+        description="at most so much training between two checkpoints (one at each epoch's end anyway)",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _usual_kinds(cls, content: Any) -> Any:
         """A part that does not say its kind is of the default kind, so that `data.seed=3` alone is a sentence."""
-        if not isinstance(content, dict):
+        if not is_mapping(content):
             return content
         usual = {name: cls.model_fields[name].default.kind for name in ("backbone", "method", "data")}
         return content | {
@@ -112,7 +116,7 @@ class RunConfig(Config):
 
 def parse_config(content: Any, subject: str = "The configuration") -> RunConfig:
     """Return a RunConfig from nested plain data; UserError names the first key that does not fit."""
-    if not isinstance(content, dict):
+    if not is_mapping(content):
         raise UserError(f"{subject} is not a mapping of keys to values", got=type(content).__name__)
     try:
         return RunConfig.model_validate(content)
@@ -120,17 +124,24 @@ def parse_config(content: Any, subject: str = "The configuration") -> RunConfig:
         raise explain(error, subject) from error
 
 
-def read_config(path: Path) -> RunConfig:
-    """Read a RunConfig from a YAML or JSON file; UserError says what does not fit."""
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML or JSON file, unchecked; UserError when it is absent or no mapping."""
     if not path.is_file():
-        raise UserError(f"No configuration file at {path}", remedy="Check the path")
+        raise UserError("No such configuration file", got=str(path), remedy="Check the path")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = getattr(getattr(error, "problem_mark", None), "line", None)
-        where = f" at line {line + 1}" if line is not None else ""
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{path.name} is not valid YAML{where}") from error
-    return parse_config(content or {}, path.name)
+    if not is_mapping(content):
+        raise UserError(f"{path.name} is not a mapping of keys to values", got=type(content).__name__)
+    return content
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a RunConfig from a YAML or JSON file; UserError says what does not fit."""
+    return parse_config(read_yaml(path), path.name)
 
 
 def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
@@ -153,10 +164,10 @@ def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         if not path and leaf in ("backbone", "method", "data") and isinstance(parsed, str):
             result[leaf] = {"kind": parsed}
             continue
-        place = result
+        place: Any = result
         for step in path:
             place = place.setdefault(step, {})
-            if not isinstance(place, dict):
+            if not is_mapping(place):
                 raise UserError(f"The setting {key} goes through {step}, which is a value", got=place)
         place[leaf] = parsed
     return result

@@ -65,7 +65,7 @@ class Epoch(Config):
     train_accuracy: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
-    test_accuracy: float | None = Field(None, description="only under the papers' best-on-test protocol")
+    test_accuracy: float | None = Field(default=None, description="only under the papers' best-on-test protocol")
     lr: float
     best: bool = False
     seconds: float

@@ -1,4 +1,4 @@
-"""Published fine-tuned checkpoints as adapters of ours: which settings a file was trained with, and its names as ours."""
+"""Published fine-tuned checkpoints as adapters of ours: the settings a file was trained with, its names as ours."""
 
 from __future__ import annotations
 

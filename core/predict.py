@@ -32,7 +32,7 @@ class Prediction:
 
     def top(self, classes: Sequence[str], count: int = 5) -> list[tuple[str, float]]:
         """Return the `count` most probable (class, probability), best first."""
-        best = np.argsort(-self.probabilities, kind="stable")[:count]
+        best: list[int] = np.argsort(-self.probabilities, kind="stable")[:count].tolist()
         return [(classes[i], float(self.probabilities[i])) for i in best]
 
 

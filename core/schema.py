@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -13,6 +13,11 @@ class Config(BaseModel):
     """A frozen value object. Unknown keys and impossible values are refused by name."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, protected_namespaces=())
+
+
+def is_mapping(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Return whether plain data, as read from a file, is a mapping."""
+    return isinstance(content, dict)
 
 
 def explain(error: ValidationError, subject: str) -> UserError:

@@ -18,12 +18,17 @@ class AugmentConfig(Config):
     """What happens to every training cloud, drawn anew each time it is seen."""
 
     kind: Literal["none", "scale-shift", "rotate", "rotate-scale-shift"] = Field(
-        "scale-shift", description="scale-shift: DAPT's and Point-MAE's; rotate: IDPT's and ReCon's on ScanObjectNN"
+        default="scale-shift",
+        description="scale-shift: DAPT's and Point-MAE's; rotate: IDPT's and ReCon's on ScanObjectNN",
     )
-    scale_min: float = Field(2 / 3, gt=0, le=100, description="smallest factor, drawn for each axis by itself")
-    scale_max: float = Field(3 / 2, gt=0, le=100, description="largest factor")
-    shift: float = Field(0.2, ge=0, le=100, description="largest move to either side, drawn for each axis by itself")
-    axis: Literal["x", "y", "z"] = Field("y", description="the axis that rotation turns about: the one that points up")
+    scale_min: float = Field(default=2 / 3, gt=0, le=100, description="smallest factor, drawn for each axis by itself")
+    scale_max: float = Field(default=3 / 2, gt=0, le=100, description="largest factor")
+    shift: float = Field(
+        default=0.2, ge=0, le=100, description="largest move to either side, drawn for each axis by itself"
+    )
+    axis: Literal["x", "y", "z"] = Field(
+        default="y", description="the axis that rotation turns about: the one that points up"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -22,9 +22,10 @@ Progress = Callable[[str, int, int], None]
 class Preparation(Config):
     """How a raw cloud becomes the model's input; saved with the adapter, so that prediction does the same."""
 
-    points: int = Field(1024, ge=16, le=65536, description="points per cloud that the model sees")
+    points: int = Field(default=1024, ge=16, le=65536, description="points per cloud that the model sees")
     normalize: Literal["none", "unit-sphere"] = Field(
-        "unit-sphere", description="unit-sphere: centre at the mean, divide by the largest norm; none: as they are"
+        default="unit-sphere",
+        description="unit-sphere: centre at the mean, divide by the largest norm; none: as they are",
     )
 
 
@@ -40,7 +41,8 @@ class Clouds:
         return len(self.labels)
 
     def take(self, index: np.ndarray) -> Clouds:
-        return Clouds(self.points[index], self.labels[index], tuple(self.names[i] for i in index))
+        chosen: list[int] = index.tolist()
+        return Clouds(self.points[index], self.labels[index], tuple(self.names[i] for i in chosen))
 
 
 @dataclass(frozen=True)

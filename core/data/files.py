@@ -44,11 +44,14 @@ def read_points(path: Path, *, count: int, rng: np.random.Generator, name: str |
     return clouds[0]
 
 
-def read_clouds(path: Path, *, count: int, rng: np.random.Generator, name: str | None = None) -> list[np.ndarray]:
+def read_clouds(
+    path: Path, *, count: int, rng: np.random.Generator, name: str | None = None, settle: bool = True
+) -> list[np.ndarray]:
     """Return the clouds of a file, each (N, 3) float32: several only from a numpy array of shape (B, N, 3).
 
     Meshes are sampled uniformly by area with `rng`, `count` points; files of bare points keep all of theirs.
-    Coordinates so far from the origin that float32 would blur them (maps) are moved to their centre.
+    Coordinates so far from the origin that float32 would blur them (maps) are moved to their centre, unless `settle`
+    is off.
     Raises UserError, naming the file and the reason, for whatever cannot be used.
     """
     name = name or path.name
@@ -69,7 +72,7 @@ def read_clouds(path: Path, *, count: int, rng: np.random.Generator, name: str |
     except Exception as error:  # parsers of foreign formats raise anything at all on a broken file
         raise UserError(f"{name} cannot be read: {_reason(error)}") from error
     several = len(clouds) > 1
-    return [_settled(cloud, f"{name}[{index}]" if several else name) for index, cloud in enumerate(clouds)]
+    return [_settled(cloud, f"{name}[{index}]" if several else name, settle) for index, cloud in enumerate(clouds)]
 
 
 def _from_mesh(path: Path, name: str, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -82,9 +85,9 @@ def _from_mesh(path: Path, name: str, count: int, rng: np.random.Generator) -> n
     return sample_surface(triangles, count, rng)
 
 
-def _settled(points: np.ndarray, name: str) -> np.ndarray:
+def _settled(points: np.ndarray, name: str, settle: bool) -> np.ndarray:
     points = points[:, :3].astype(np.float64)
-    if np.isfinite(points).all():
+    if settle and np.isfinite(points).all():
         low, high = points.min(axis=0), points.max(axis=0)
         extent, reach = float((high - low).max()), float(np.abs(points).max())
         if extent > 0 and reach * float(np.finfo(np.float32).eps) > 1e-4 * extent:

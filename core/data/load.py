@@ -12,7 +12,7 @@ from .clouds import Clouds, Dataset, Preparation, Progress, normalize
 from .config import DataConfig, DemoData, FolderData
 from .folder import read_folder
 from .h5 import read_h5
-from .procedural import CLASSES, make_split
+from .procedural import CLASSES, demo_faults, make_split
 from .split import Parts, hold_out_validation, require_every_class
 
 
@@ -64,7 +64,8 @@ def _demo(config: DemoData, progress: Progress | None) -> Parts:
         if progress:
             progress("generating shapes", len(made), 2)
         per_class = config.train_per_class if split == "train" else config.test_per_class
-        points, labels, names = make_split(split, per_class, config.preparation.points, config.seed)
+        faults = demo_faults(config.scan)
+        points, labels, names = make_split(split, per_class, config.preparation.points, config.seed, faults)
         made.append(Clouds(np.asarray(points, np.float32), np.asarray(labels, np.int64), tuple(names)))
     if progress:
         progress("generating shapes", 2, 2)

@@ -16,7 +16,7 @@ from .procedural_shapes import builders
 from .procedural_solids import Dice, Solid, any_turn, extent, spin, turned
 from .procedural_wild import deform, families
 
-__all__ = ["CLASSES", "Faults", "make_cloud", "make_split", "make_unlabelled"]
+__all__ = ["CLASSES", "Faults", "demo_faults", "make_cloud", "make_split", "make_unlabelled"]
 
 CLASSES: tuple[str, ...] = tuple(builders())
 
@@ -40,6 +40,15 @@ def make_cloud(label: int, seed: int | tuple[int, ...], points: int = 1024, *, f
     cloud = scan(_framed(shape), points, faults, rng)
     turn = spin(np.deg2rad(faults.turn) * dice.between(-1, 1))
     return normalize(turned(cloud, turn).astype(np.float32), "unit-sphere")
+
+
+def demo_faults(scan: Literal["clean", "gentle", "hard"]) -> Faults:
+    """Return the strengths behind the demo data set's three names."""
+    if scan == "hard":
+        return Faults()
+    if scan == "clean":
+        return Faults.none()
+    return Faults(view=0.25, occlusion=0.1, background=0.05, noise=0.008, uneven=0.3, turn=20)
 
 
 def make_split(

@@ -23,8 +23,8 @@ class GeneratedShapes(Config):
     """Endless shapes of the built-in generator: everyday objects and random compositions, seen like scans."""
 
     kind: Literal["generated"] = "generated"
-    count: int = Field(20000, ge=2, description="clouds to make; they are made once and kept in memory")
-    seed: int = Field(0, ge=0, description="seed of the generator")
+    count: int = Field(default=20000, ge=2, description="clouds to make; they are made once and kept in memory")
+    seed: int = Field(default=0, ge=0, description="seed of the generator")
 
 
 class UnlabelledFolder(Config):
@@ -32,7 +32,7 @@ class UnlabelledFolder(Config):
 
     kind: Literal["folder"] = "folder"
     path: Path = Field(description="the folder")
-    seed: int = Field(0, ge=0, description="seed of sampling points from meshes")
+    seed: int = Field(default=0, ge=0, description="seed of sampling points from meshes")
 
 
 UnlabelledData = Annotated[Union[GeneratedShapes, UnlabelledFolder], Field(discriminator="kind")]

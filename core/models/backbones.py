@@ -35,7 +35,9 @@ class DemoBackboneConfig(PointTransformerConfig):
     title: ClassVar[str] = "Demo (2.8 M, ships with Pointsmith)"
     source: ClassVar[Source] = Source(layout="pointsmith", asset="demo_backbone.safetensors")
     kind: Literal["demo"] = "demo"
-    drop_path: float = Field(0.05, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less")
+    drop_path: float = Field(
+        default=0.05, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less"
+    )
     dim: int = 192
     depth: int = 6
     heads: int = 3
@@ -61,7 +63,7 @@ class OwnBackboneConfig(PointTransformerConfig):
     title: ClassVar[str] = "Your own"
     source: ClassVar[Source] = Source(layout="pointsmith")
     kind: Literal["own"] = "own"
-    weights: str = Field("random", description="`random`, or a path to .safetensors or .pth")
+    weights: str = Field(default="random", description="`random`, or a path to .safetensors or .pth")
 
 
 BackboneConfig = Annotated[Union[DemoBackboneConfig, PointMAEConfig, OwnBackboneConfig], Field(discriminator="kind")]

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor
 
 from ..errors import UserError
+from ..schema import is_mapping
 
 _WRAPPERS = ("base_model", "model", "state_dict")
 
@@ -40,9 +41,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
     for key in _WRAPPERS:
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
+        if is_mapping(content) and is_mapping(content.get(key)):
             content = content[key]
-    if not isinstance(content, dict):
+    if not is_mapping(content):
         raise UserError(f"{path.name} holds no dictionary of weights", got=type(content).__name__)
     tensors = {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
     if not tensors:

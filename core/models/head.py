@@ -17,14 +17,14 @@ class HeadConfig(Config):
     """The classification head. The default is the papers' three-layer head over what the method was published with."""
 
     kind: Literal["mlp3", "mlp2", "linear"] = Field(
-        "mlp3",
+        default="mlp3",
         description="mlp3: three layers with batch norm (the papers'); mlp2: Point-BERT's own; linear: one layer",
     )
     parts: tuple[Part, ...] | None = Field(
-        None, description="what is joined: class token, prompts, patches; empty: as the method was published"
+        default=None, description="what is joined: class token, prompts, patches; empty: as the method was published"
     )
-    hidden: int = Field(256, ge=1, le=4096, description="width of the hidden layers")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout between them while training")
+    hidden: int = Field(default=256, ge=1, le=4096, description="width of the hidden layers")
+    dropout: float = Field(default=0.5, ge=0.0, lt=1.0, description="dropout between them while training")
 
 
 def pool(tokens: Tensor, part: Part, patches: int) -> Tensor:

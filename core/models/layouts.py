@@ -171,7 +171,7 @@ def recognise(names: Iterable[str]) -> str | None:
 def check_names(
     wanted: dict[str, Tensor], given: dict[str, Tensor], unknown: list[str], subject: str, lacks: tuple[str, ...] = ()
 ) -> None:
-    """Refuse weights whose names or shapes differ from `wanted`; the error lists what is missing, unknown, misshapen."""
+    """Refuse weights whose names or shapes differ from `wanted`; the error lists missing, unknown, misshapen."""
     missing = sorted(set(wanted) - set(given) - set(lacks))
     extra = sorted(unknown) + sorted(set(given) - set(wanted))
     misshapen = [

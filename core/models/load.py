@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -59,11 +59,27 @@ def load_backbone(
     return Loaded(trunk, frozenset(set(state) - set(given)), fingerprint(given), path.name)
 
 
+def source_of(config: PointTransformerConfig) -> Source:
+    """Return where the backbone of this config comes from."""
+    source: Any = getattr(type(config), "source", None)
+    return source if isinstance(source, Source) else Source(layout="pointsmith")
+
+
+def not_in_file(config: PointTransformerConfig) -> frozenset[str]:
+    """Return the parameters that the backbone's file is known not to hold, without reading it."""
+    if config.weights == "random":
+        return frozenset()
+    if config.weights == "included":
+        with torch.device("meta"):
+            return frozenset(PointTransformer(config).state_dict())
+    return frozenset(name.removeprefix("trunk.") for name in LAYOUTS[source_of(config).layout].lacks)
+
+
 def locate(config: PointTransformerConfig) -> tuple[Path, str | None]:
     """Return (file, name of its layout or None when the file itself must tell); fetches a Hub file that is not here."""
     if config.weights != "pretrained":
         return Path(config.weights).expanduser(), None
-    source: Source = type(config).source  # type: ignore[attr-defined]
+    source = source_of(config)
     if source.asset:
         return ASSETS / source.asset, source.layout
     if source.repository:
@@ -76,7 +92,7 @@ def locate(config: PointTransformerConfig) -> tuple[Path, str | None]:
 def fetch(source: Source) -> Path:
     """Return the Hub file in the local cache, downloading it once at its pinned revision."""
     import httpx2
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType]
     from huggingface_hub.errors import HfHubHTTPError
 
     assert source.repository

@@ -24,28 +24,30 @@ class PointTransformerConfig(Config):
     """Sizes and behaviour of the transformer; the defaults are Point-MAE's."""
 
     weights: str = Field(
-        "pretrained",
+        default="pretrained",
         description="`pretrained` (the file this backbone is named after), `random`, a path to .safetensors or .pth, "
         "or `included` (an imported adapter that carries its whole backbone)",
     )
-    groups: int = Field(64, ge=1, le=2048, description="patches per cloud (G)")
-    group_size: int = Field(32, ge=1, le=256, description="points per patch (K)")
+    groups: int = Field(default=64, ge=1, le=2048, description="patches per cloud (G)")
+    group_size: int = Field(default=32, ge=1, le=256, description="points per patch (K)")
     positions: Literal["method", "every-block", "once"] = Field(
-        "method",
+        default="method",
         description="where patch positions are added: before every block, once before the first, "
         "or as the chosen method was published (DAPT once, others every block)",
     )
-    drop_path: float = Field(0.1, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less")
+    drop_path: float = Field(
+        default=0.1, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less"
+    )
     skip_origin: bool = Field(
-        False,
+        default=False,
         description="as the published CUDA sampler: points within 0.0316 of the origin are never chosen as centres",
     )
-    dim: int = Field(384, ge=8, le=2048, description="token width (D)")
-    depth: int = Field(12, ge=1, le=48, description="transformer blocks")
-    heads: int = Field(6, ge=1, le=64, description="attention heads")
-    mlp_ratio: float = Field(4.0, gt=0, le=16, description="hidden width of the feed-forward part over D")
-    widths: tuple[int, int, int] = Field((128, 256, 512), description="hidden widths of the mini-PointNet")
-    token_dim: int | None = Field(None, description="output width of the mini-PointNet where it differs from D")
+    dim: int = Field(default=384, ge=8, le=2048, description="token width (D)")
+    depth: int = Field(default=12, ge=1, le=48, description="transformer blocks")
+    heads: int = Field(default=6, ge=1, le=64, description="attention heads")
+    mlp_ratio: float = Field(default=4.0, gt=0, le=16, description="hidden width of the feed-forward part over D")
+    widths: tuple[int, int, int] = Field(default=(128, 256, 512), description="hidden widths of the mini-PointNet")
+    token_dim: int | None = Field(default=None, description="output width of the mini-PointNet where it differs from D")
 
     @model_validator(mode="after")
     def _divisible(self) -> PointTransformerConfig:
@@ -84,15 +86,15 @@ class PointTransformer(nn.Module):
 
     def group(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return (patches (B, G, K, 3) relative to their centres, centres (B, G, 3))."""
-        n = points.shape[1]
+        n, groups, size = points.shape[1], self.config.groups, self.config.group_size
         if n < self.config.least_points:
             raise UserError(
                 "A cloud has too few points for this backbone",
                 got=n,
-                expected=f"at least {self.config.least_points} ({self.config.groups} groups of {self.config.group_size})",
+                expected=f"at least {self.config.least_points} ({groups} groups of {size})",
                 remedy="Use a denser cloud or a backbone with fewer groups",
             )
-        found = group(points, self.config.groups, self.config.group_size, skip_origin=self.config.skip_origin)
+        found = group(points, groups, size, skip_origin=self.config.skip_origin)
         batch = torch.arange(points.shape[0], device=points.device)[:, None, None]
         return points[batch, found.index] - found.centres[:, :, None], found.centres
 

@@ -88,7 +88,7 @@ def make_blocks(
     dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0, qkv_bias: bool = False
 ) -> nn.ModuleList:
     """Return `depth` blocks whose drop-path rate rises linearly from 0 to `drop_path`."""
-    rates = torch.linspace(0, drop_path, depth).tolist() if depth > 1 else [drop_path]
+    rates = [drop_path * i / (depth - 1) for i in range(depth)] if depth > 1 else [drop_path]
     return nn.ModuleList(Block(dim, heads, mlp_ratio, rate, qkv_bias) for rate in rates)
 
 
@@ -97,7 +97,7 @@ def initialise(module: nn.Module) -> None:
     for part in module.modules():
         if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
-            if part.bias is not None:
+            if part.bias is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 nn.init.zeros_(part.bias)
         elif isinstance(part, (nn.LayerNorm, nn.BatchNorm1d)):
             nn.init.ones_(part.weight)

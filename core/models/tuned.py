@@ -25,7 +25,7 @@ def tuned(operation: nn.Module, x: Any) -> Any:
 
 def attach(operation: nn.Module, delta: Delta) -> None:
     """Append a delta to an operation. A plain tuple, so the operation neither owns nor saves it."""
-    operation.deltas = (*getattr(operation, "deltas", ()), delta)
+    object.__setattr__(operation, "deltas", (*getattr(operation, "deltas", ()), delta))
 
 
 def detach(operation: nn.Module) -> None:

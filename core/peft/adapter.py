@@ -20,11 +20,15 @@ class AdapterConfig(MethodConfig):
     title: ClassVar[str] = "Adapter"
     source: ClassVar[str] = "Houlsby et al. (ICML 2019), section 2"
     kind: Literal["adapter"] = "adapter"
-    rank: int = Field(64, ge=1, le=1024, description="width of the bottleneck")
-    places: Literal["mlp", "both"] = Field("mlp", description="after the feed-forward part, or after attention as well")
-    activation: Activation = Field("gelu", description="non-linearity inside")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout inside while training")
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    rank: int = Field(default=64, ge=1, le=1024, description="width of the bottleneck")
+    places: Literal["mlp", "both"] = Field(
+        default="mlp", description="after the feed-forward part, or after attention as well"
+    )
+    activation: Activation = Field(default="gelu", description="non-linearity inside")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout inside while training")
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return Adapter(self, trunk)

@@ -29,26 +29,38 @@ class MixtureConfig(MethodConfig):
     """What the three members of the family share; the source is arXiv 2406.03051, section 3."""
 
     source: ClassVar[str] = "Adapter-X (arXiv 2406.03051), section 3"
-    rank: int = Field(64, ge=1, le=1024, description="width of each expert's bottleneck, and of the router's space")
-    heads: int = Field(3, ge=1, le=64, description="sub-tokens that each token is cut into, routed one by one")
-    experts: int = Field(4, ge=1, le=64, description="experts that the router chooses from")
-    expert: Literal["bottleneck", "dynamic"] = Field("bottleneck", description="dynamic: with DAPT's scale and norm")
-    place: Literal["parallel", "serial"] = Field("parallel", description="beside the feed-forward part, or behind it")
+    rank: int = Field(
+        default=64, ge=1, le=1024, description="width of each expert's bottleneck, and of the router's space"
+    )
+    heads: int = Field(default=3, ge=1, le=64, description="sub-tokens that each token is cut into, routed one by one")
+    experts: int = Field(default=4, ge=1, le=64, description="experts that the router chooses from")
+    expert: Literal["bottleneck", "dynamic"] = Field(
+        default="bottleneck", description="dynamic: with DAPT's scale and norm"
+    )
+    place: Literal["parallel", "serial"] = Field(
+        default="parallel", description="beside the feed-forward part, or behind it"
+    )
     routing: Routing = Field(
-        "top-1", description="top-1: the best expert times its gate (figure 2); dense: all (eq. 3)"
+        default="top-1", description="top-1: the best expert times its gate (figure 2); dense: all (eq. 3)"
     )
-    normalise_experts: bool = Field(True, description="expert embeddings of unit length (equation 5)")
-    shared: bool = Field(True, description="one mixture for all blocks; off: one each, the paper's ablation")
-    balance: float = Field(0.01, ge=0, le=10, description="factor on the balance loss")
-    balance_over_blocks: Literal["mean", "sum"] = Field("mean", description="how blocks' balance losses are joined")
+    normalise_experts: bool = Field(default=True, description="expert embeddings of unit length (equation 5)")
+    shared: bool = Field(default=True, description="one mixture for all blocks; off: one each, the paper's ablation")
+    balance: float = Field(default=0.01, ge=0, le=10, description="factor on the balance loss")
+    balance_over_blocks: Literal["mean", "sum"] = Field(
+        default="mean", description="how blocks' balance losses are joined"
+    )
     prompts: Literal["per-block", "shared", "none"] = Field(
-        "per-block", description="the Prompt Generator's parameters"
+        default="per-block", description="the Prompt Generator's parameters"
     )
-    prompt_width: Literal["sub-token", "token"] = Field("sub-token", description="what its scale and shift act on")
-    prompt_gelu: bool = Field(False, description="GELU before the mean, as DAPT's prompts have")
-    tune_norm2: bool = Field(True, description="train the second norm of every block")
-    tfts: bool = Field(False, description="keep DAPT's scale and shift on every operation (the paper's ablation table)")
-    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="dropout inside the experts while training")
+    prompt_width: Literal["sub-token", "token"] = Field(
+        default="sub-token", description="what its scale and shift act on"
+    )
+    prompt_gelu: bool = Field(default=False, description="GELU before the mean, as DAPT's prompts have")
+    tune_norm2: bool = Field(default=True, description="train the second norm of every block")
+    tfts: bool = Field(
+        default=False, description="keep DAPT's scale and shift on every operation (the paper's ablation table)"
+    )
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="dropout inside the experts while training")
 
     def build(self, trunk: PointTransformer) -> Method:
         if trunk.config.dim % self.heads:
@@ -68,7 +80,9 @@ class AdapterXConfig(MixtureConfig):
 
     title: ClassVar[str] = "Adapter-X"
     kind: Literal["adapter-x"] = "adapter-x"
-    place: Literal["parallel", "serial"] = Field("serial", description="beside the feed-forward part, or behind it")
+    place: Literal["parallel", "serial"] = Field(
+        default="serial", description="beside the feed-forward part, or behind it"
+    )
 
 
 class AdaptFormerXConfig(MixtureConfig):
@@ -84,8 +98,12 @@ class DAPTXConfig(MixtureConfig):
     title: ClassVar[str] = "DAPT-X"
     positions: ClassVar[Literal["every-block", "once"]] = "once"
     kind: Literal["dapt-x"] = "dapt-x"
-    expert: Literal["bottleneck", "dynamic"] = Field("dynamic", description="dynamic: with DAPT's scale and norm")
-    rank: int = Field(32, ge=1, le=1024, description="width of each expert's bottleneck, and of the router's space")
+    expert: Literal["bottleneck", "dynamic"] = Field(
+        default="dynamic", description="dynamic: with DAPT's scale and norm"
+    )
+    rank: int = Field(
+        default=32, ge=1, le=1024, description="width of each expert's bottleneck, and of the router's space"
+    )
 
 
 class MixtureBlock(nn.Module):
@@ -160,7 +178,7 @@ class AdapterX(Method):
 
     def penalty(self) -> Tensor | None:
         """Return the balance loss of the blocks since the last call, times its factor."""
-        terms = [term for mixture in self.mixtures for term in mixture.take_balance()]  # type: ignore[operator]
+        terms: list[Tensor] = [term for mixture in self.mixtures for term in mixture.take_balance()]  # type: ignore[operator]
         if not terms or self.config.balance == 0:
             return None
         whole = torch.stack(terms)

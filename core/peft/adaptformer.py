@@ -20,11 +20,13 @@ class AdaptFormerConfig(MethodConfig):
     title: ClassVar[str] = "AdaptFormer"
     source: ClassVar[str] = "AdaptFormer (NeurIPS 2022), section 3.2"
     kind: Literal["adaptformer"] = "adaptformer"
-    rank: int = Field(64, ge=1, le=1024, description="width of the bottleneck")
-    scale: float = Field(0.1, gt=0, le=100, description="factor on the bottleneck's answer")
-    activation: Activation = Field("relu", description="non-linearity inside")
-    dropout: float = Field(0.1, ge=0.0, lt=1.0, description="dropout inside while training")
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    rank: int = Field(default=64, ge=1, le=1024, description="width of the bottleneck")
+    scale: float = Field(default=0.1, gt=0, le=100, description="factor on the bottleneck's answer")
+    activation: Activation = Field(default="relu", description="non-linearity inside")
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="dropout inside while training")
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return AdaptFormer(self, trunk)

@@ -16,8 +16,12 @@ class BitFitConfig(MethodConfig):
     title: ClassVar[str] = "BitFit"
     source: ClassVar[str] = "BitFit (ACL 2022), section 3"
     kind: Literal["bitfit"] = "bitfit"
-    where: Literal["blocks", "all"] = Field("blocks", description="biases of the transformer blocks, or all of them")
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    where: Literal["blocks", "all"] = Field(
+        default="blocks", description="biases of the transformer blocks, or all of them"
+    )
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return BitFit("blocks." if self.where == "blocks" else "", self.train_cls)
@@ -39,7 +43,9 @@ class NormTuningConfig(MethodConfig):
     title: ClassVar[str] = "Norm tuning"
     source: ClassVar[str] = "the norms that Adapter-X (arXiv 2406.03051) trains per block, alone"
     kind: Literal["norm-tuning"] = "norm-tuning"
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return NormTuning(self.train_cls)

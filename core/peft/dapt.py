@@ -25,8 +25,8 @@ class DAPTConfig(MethodConfig):
     source: ClassVar[str] = "DAPT (CVPR 2024), section 3"
     positions: ClassVar[Literal["every-block", "once"]] = "once"
     kind: Literal["dapt"] = "dapt"
-    rank: int = Field(64, ge=1, le=1024, description="width of the adapter's bottleneck")
-    dropout: float = Field(0.2, ge=0.0, lt=1.0, description="dropout inside the adapter while training")
+    rank: int = Field(default=64, ge=1, le=1024, description="width of the adapter's bottleneck")
+    dropout: float = Field(default=0.2, ge=0.0, lt=1.0, description="dropout inside the adapter while training")
 
     def build(self, trunk: PointTransformer) -> Method:
         return DAPT(self, trunk)
@@ -48,8 +48,9 @@ class DAPTBlock(nn.Module):
 
     def add_update(self, x: Tensor, y: Tensor) -> Tensor:
         """After the feed-forward part: add the adapter's answer to its input, and put it aside for the prompt."""
-        self._update = self.adapter(x)
-        return y + self._update
+        update: Tensor = self.adapter(x)
+        self._update = update
+        return y + update
 
     def insert_prompt(self, x: Tensor, y: Tensor) -> Tensor:
         """After the block: take the answer and insert its mean over all tokens right behind the class token."""

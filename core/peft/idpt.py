@@ -23,8 +23,12 @@ class IDPTConfig(MethodConfig):
     title: ClassVar[str] = "IDPT"
     source: ClassVar[str] = "IDPT (ICCV 2023), section 3"
     kind: Literal["idpt"] = "idpt"
-    layer: int | None = Field(None, ge=1, description="block (from 0) that first sees the prompt; empty: the last")
-    neighbours: int = Field(20, ge=1, le=256, description="nearest patches, in feature space, that an edge joins")
+    layer: int | None = Field(
+        default=None, ge=1, description="block (from 0) that first sees the prompt; empty: the last"
+    )
+    neighbours: int = Field(
+        default=20, ge=1, le=256, description="nearest patches, in feature space, that an edge joins"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         layer = trunk.config.depth - 1 if self.layer is None else self.layer
@@ -52,7 +56,7 @@ class EdgeConv(nn.Module):
         self.norm = nn.BatchNorm1d(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        b, g, d = x.shape
+        b, _, d = x.shape
         near = torch.cdist(x, x).topk(self.neighbours, largest=False).indices
         batch = torch.arange(b, device=x.device)[:, None, None]
         # W [x_j - x_i; x_i] = A x_j + (B - A) x_i: the large product is made once per token, not once per edge.
@@ -87,6 +91,7 @@ class IDPT(Method):
         self.layer, self.depth, self.patches = layer, trunk.config.depth, trunk.num_patches
         self.generator = PromptGenerator(trunk.config.dim, neighbours)
         # Published as a random, frozen position of the prompt; saved with the adapter.
+        self.position: Tensor
         self.register_buffer("position", nn.init.trunc_normal_(torch.empty(1, 1, trunk.config.dim), std=0.02))
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:

@@ -22,11 +22,15 @@ class LoRAConfig(MethodConfig):
     title: ClassVar[str] = "LoRA"
     source: ClassVar[str] = "LoRA (ICLR 2022), section 4.1"
     kind: Literal["lora"] = "lora"
-    rank: int = Field(32, ge=1, le=1024, description="rank of the product")
-    targets: tuple[Target, ...] = Field(("qv",), description="qv: queries and values apart; qkv: the fused projection")
-    scale: float = Field(1.0, gt=0, le=1000, description="factor on the product (alpha / rank)")
-    dropout: float = Field(0.0, ge=0.0, lt=1.0, description="dropout on the input while training")
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    rank: int = Field(default=32, ge=1, le=1024, description="rank of the product")
+    targets: tuple[Target, ...] = Field(
+        default=("qv",), description="qv: queries and values apart; qkv: the fused projection"
+    )
+    scale: float = Field(default=1.0, gt=0, le=1000, description="factor on the product (alpha / rank)")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout on the input while training")
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return LoRA(self, trunk)
@@ -47,7 +51,7 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         x = self.dropout(x)
-        pieces = list(y.split(self.width, dim=-1))
+        pieces: list[Tensor] = list(torch.split(y, self.width, dim=-1))
         for place, down, up in zip(self.places, self.down, self.up):
             pieces[place] = pieces[place] + self.scale * ((x @ down.T) @ up.T)
         return torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0]

@@ -17,7 +17,7 @@ Routing = Literal["top-1", "dense"]
 
 
 class Router(nn.Module):
-    """Gates (X, N) of sub-tokens (X, D/h): softmax over (W x) · ê, ê the expert's embedding of unit length (eq. 4, 5)."""
+    """Gates (X, N) of sub-tokens (X, D/h): softmax over (W x) · ê, ê an embedding of unit length (eq. 4, 5)."""
 
     def __init__(self, width: int, inner: int, experts: int, normalise: bool) -> None:
         super().__init__()

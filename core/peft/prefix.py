@@ -20,8 +20,10 @@ class PrefixConfig(MethodConfig):
     title: ClassVar[str] = "Prefix tuning"
     source: ClassVar[str] = "Prefix-tuning (ACL 2021), section 4"
     kind: Literal["prefix"] = "prefix"
-    length: int = Field(50, ge=1, le=1000, description="keys and values per block")
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    length: int = Field(default=50, ge=1, le=1000, description="keys and values per block")
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return Prefix(self, trunk)

@@ -16,7 +16,9 @@ class ProbeConfig(MethodConfig):
     title: ClassVar[str] = "Probe"
     source: ClassVar[str] = "DAPT (CVPR 2024), table 1"
     kind: Literal["probe"] = "probe"
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return Probe(self.train_cls)

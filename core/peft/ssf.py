@@ -20,8 +20,10 @@ class SSFConfig(MethodConfig):
     title: ClassVar[str] = "SSF"
     source: ClassVar[str] = "SSF (NeurIPS 2022), section 3.2"
     kind: Literal["ssf"] = "ssf"
-    ends: bool = Field(False, description="also after the patch embedding and after the final norm")
-    train_cls: bool = Field(False, description="also train the class token, which pre-training does not provide")
+    ends: bool = Field(default=False, description="also after the patch embedding and after the final norm")
+    train_cls: bool = Field(
+        default=False, description="also train the class token, which pre-training does not provide"
+    )
 
     def build(self, trunk: PointTransformer) -> Method:
         return SSF(self, trunk)

@@ -89,7 +89,7 @@ class Tuned(nn.Module):
         )
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """Return all that the backbone's own file does not hold: `method.*`, `head.*` and the kept `trunk.*` tensors."""
+        """Return all that the backbone's own file does not hold: `method.*`, `head.*` and kept `trunk.*` tensors."""
         return {name: tensor.detach() for name, tensor in self.state_dict().items() if self._is_kept(name)}
 
     def _is_kept(self, name: str) -> bool:
@@ -114,7 +114,7 @@ def _put(root: nn.Module, name: str, tensor: Tensor) -> None:
     """Set a parameter or buffer by its dotted name."""
     path, _, leaf = name.rpartition(".")
     owner = root.get_submodule(path)
-    if leaf in owner._parameters:
-        owner._parameters[leaf] = tensor  # type: ignore[assignment]
+    if isinstance(tensor, nn.Parameter):
+        owner.register_parameter(leaf, tensor)
     else:
-        owner._buffers[leaf] = tensor
+        owner.register_buffer(leaf, tensor)

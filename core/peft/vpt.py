@@ -20,10 +20,12 @@ class VPTConfig(MethodConfig):
     title: ClassVar[str] = "VPT"
     source: ClassVar[str] = "VPT (ECCV 2022), section 3.2; the deep form with positions as in IDPT's repository"
     kind: Literal["vpt"] = "vpt"
-    depth: Literal["deep", "shallow"] = Field("deep", description="anew before every block, or only before the first")
-    prompts: int = Field(10, ge=1, le=1000, description="prompts per place")
-    positions_too: bool = Field(True, description="a learned position is added to each prompt")
-    train_cls: bool = Field(True, description="also train the class token, which pre-training does not provide")
+    depth: Literal["deep", "shallow"] = Field(
+        default="deep", description="anew before every block, or only before the first"
+    )
+    prompts: int = Field(default=10, ge=1, le=1000, description="prompts per place")
+    positions_too: bool = Field(default=True, description="a learned position is added to each prompt")
+    train_cls: bool = Field(default=True, description="also train the class token, which pre-training does not provide")
 
     def build(self, trunk: PointTransformer) -> Method:
         return VPT(self, trunk)

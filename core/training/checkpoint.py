@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from ..errors import UserError
@@ -49,7 +49,7 @@ class State:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     finished: bool = False
-    files: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def write_synced(path: Path, content: bytes) -> None:

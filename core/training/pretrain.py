@@ -1,4 +1,4 @@
-"""Self-supervised pre-training of a backbone on unlabelled clouds: the generator's shapes, or a folder of your scans."""
+"""Self-supervised pre-training of a backbone on unlabelled clouds: generated shapes, or a folder of your scans."""
 
 from __future__ import annotations
 
@@ -38,16 +38,20 @@ class PretrainConfig(Config):
 
     backbone: OwnBackboneConfig = OwnBackboneConfig()
     data: UnlabelledData = GeneratedShapes()
-    points: int = Field(1024, ge=16, le=65536, description="points per cloud")
-    mask_ratio: float = Field(0.6, gt=0, lt=1, description="share of patches that are hidden")
-    decoder_depth: int = Field(4, ge=1, le=24, description="blocks of the decoder, which is thrown away afterwards")
+    points: int = Field(default=1024, ge=16, le=65536, description="points per cloud")
+    mask_ratio: float = Field(default=0.6, gt=0, lt=1, description="share of patches that are hidden")
+    decoder_depth: int = Field(
+        default=4, ge=1, le=24, description="blocks of the decoder, which is thrown away afterwards"
+    )
     augment: AugmentConfig = AugmentConfig(kind="rotate-scale-shift")
     optim: OptimConfig = OptimConfig(lr=1e-3, warmup_epochs=1.0)
-    epochs: int = Field(30, ge=1, le=10000, description="passes over the clouds")
-    batch_size: int = Field(64, ge=2, le=4096, description="clouds per step")
+    epochs: int = Field(default=30, ge=1, le=10000, description="passes over the clouds")
+    batch_size: int = Field(default=64, ge=2, le=4096, description="clouds per step")
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    half_file: bool = Field(False, description="write the weights as float16, half the size")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of initialisation, order, masks and augmentation")
+    half_file: bool = Field(default=False, description="write the weights as float16, half the size")
+    seed: int = Field(
+        default=0, ge=0, le=2**31 - 1, description="seed of initialisation, order, masks and augmentation"
+    )
 
 
 def pretrain(

@@ -11,7 +11,7 @@ def learning_rate(config: OptimConfig, *, step: int, steps_per_epoch: int, epoch
     """Return the learning rate of optimiser step `step` (counted from 0).
 
     `paper`: constant within an epoch and one epoch late, as the published code steps its schedule at the end of each
-    epoch; the warm-up is laid over the cosine, not before it; a run of 301 epochs uses a cosine of 300 (DAPT, section 4.1).
+    epoch; the warm-up is laid over the cosine, not before it; a run of 301 epochs uses a cosine of 300 (DAPT's code).
     """
     if config.schedule == "constant":
         return config.lr

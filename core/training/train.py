@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -72,11 +73,11 @@ class Trainer:
 
     def run(self, stop: Callable[[], bool]) -> Iterator[Event]:
         config = self.config
-        trainable, total = self.model.count()
+        sizes = self.built.sizes
         yield Plan(
-            trainable=trainable,
-            total=total,
-            adapter_bytes=self.built.adapter_bytes,
+            trainable=sizes.trainable,
+            total=sizes.total,
+            adapter_bytes=sizes.adapter_bytes,
             classes=self.dataset.classes,
             train_clouds=len(self.dataset.train),
             validation_clouds=len(self.dataset.validation or ()),
@@ -144,7 +145,9 @@ class Trainer:
         whole.backward()
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.model.trainable()], config.optim.clip)
         correct = (logits.argmax(dim=1) == labels).sum()
-        numbers = torch.stack([loss.detach().double(), correct.double(), norm.detach().double()]).tolist()
+        numbers = cast(
+            "list[float]", torch.stack([loss.detach().double(), correct.double(), norm.detach().double()]).tolist()
+        )  # one transfer for all three
         if not all(np.isfinite(numbers)):
             raise Diverged(
                 f"Training diverged at step {state.step + 1}: loss {numbers[0]:g}, gradient norm {numbers[2]:g}",

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from pointsmith.core.building import build
+from pointsmith.core.building import build, measure
 from pointsmith.core.config import choices, parse_config
 from pointsmith.core.models.load import load_backbone
 from pointsmith.core.models.tuned import detach
@@ -154,10 +154,17 @@ def test_published_counts(recipe: str, method: dict, parts: list | None, classes
     config = parse_config(
         {"backbone": {"kind": "point-mae", "weights": "random"}, "method": method, "head": {"parts": parts}}
     )
-    built = build(config, classes)
-    assert built.model.count()[0] == count, recipe
+    sizes = measure(config, classes)
+    assert sizes.trainable == count, recipe
     if recipe == "scan_hardest":
-        assert built.adapter_bytes <= 5_000_000
+        assert sizes.adapter_bytes <= 5_000_000
+
+
+@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("weights", ["random", "included"])
+def test_measured_sizes_are_those_of_the_model(kind: str, weights: str) -> None:
+    config = config_of(kind, backbone={**BACKBONE, "weights": weights})
+    assert measure(config, 5) == build(config, 5).sizes
 
 
 def test_the_same_seed_builds_the_same_model() -> None:
