@@ -20,10 +20,21 @@ def is_mapping(content: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(content, dict)
 
 
+def _key(path: tuple[int | str, ...]) -> str:
+    """Return the key as a user writes it: without the kind that pydantic puts behind a part that has kinds."""
+    parts = [str(part) for part in path]
+    kept = [
+        part
+        for i, part in enumerate(parts)
+        if not (i and parts[i - 1] in ("backbone", "method", "data") and i + 1 < len(parts))
+    ]
+    return ".".join(kept)
+
+
 def explain(error: ValidationError, subject: str) -> UserError:
     """Turn pydantic's first complaint into one sentence that names the key, the value and what was expected."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or subject
+    key = _key(first["loc"]) or subject
     more = f" ({error.error_count() - 1} more like this)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return UserError(f"{subject}: unknown key {key}{more}", remedy="Remove it or correct its spelling")

@@ -67,10 +67,12 @@ def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
         raise UserError("--config and --recipe are both given", remedy="Choose one of them")
     source = options.config or base
     content: Content = {}
-    if options.recipe:
+    chosen = (options.recipe, source, options.backbone, options.method, options.data)
+    name = options.recipe or (None if any(chosen) else "demo")  # nothing said at all: the quick look
+    if name:
         from ...core.recipes import recipe
 
-        source = recipe(options.recipe).path
+        source = recipe(name).path
     if source:
         content = read_yaml(source)
     for part in ("backbone", "method"):
@@ -88,7 +90,8 @@ def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
     _check_kind(content, "backbone")
     _check_kind(content, "method")
     _check_kind(content, "data")
-    return absolute(parse_config(content, source.name if source else "The run"))
+    named = options.recipe or options.config or base
+    return absolute(parse_config(content, source.name if source and named else "The run"))
 
 
 def data_content(given: str, before: object = None) -> Content:

@@ -43,7 +43,7 @@ def everything(folder: Path) -> set[Path]:
         (["--config", "broken.yaml"], ["broken.yaml is not valid YAML at line"]),
         (["--config", "list.yaml"], ["not a mapping"]),
         (["--config", "typo.yaml"], ["typo.yaml", "unknown key optim.learning_rate"]),
-        (["--set", "method.rnk=3"], ["unknown key method.dapt.rnk"]),
+        (["--set", "method.rnk=3"], ["unknown key method.rnk"]),
         (["--set", "optim.lr"], ["not of the form key=value"]),
         (["--set", "epochs.more=3"], ["epochs"]),
         (["--epochs", "0"], ["epochs", "0"]),
@@ -220,5 +220,5 @@ def test_real_process_prints_one_line(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == ("Error: The run: unknown key method.dapt.nonsense. Remove it or correct its spelling.\n")
+    assert done.stderr == ("Error: The run: unknown key method.nonsense. Remove it or correct its spelling.\n")
     assert list(tmp_path.iterdir()) == []
