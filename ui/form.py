@@ -215,12 +215,12 @@ def from_config(config: RunConfig) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 class Form:
-    """The components of all settings by key; the page decides where each is rendered, once."""
+    """The components of all settings by key, filled from `start`; the page decides where each is rendered, once."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: RunConfig) -> None:
         self.settings = {one.key: one for one in settings()}
         self.components: dict[str, gr.components.Component] = {}
-        _, self._start = from_config(RunConfig())
+        _, self._start = from_config(start)
 
     def place(self, wanted: Callable[[Setting], bool]) -> int:
         """Render the settings that are wanted and not placed yet; return how many."""

@@ -22,6 +22,8 @@ from .command import command_line
 from .form import PARTS, Form, Setting, from_config, to_content
 from .review import check_files, sizes, warnings
 
+_FIRST = "demo"
+"""The recipe that the form starts with: three clicks make a good run."""
 _LEGENDS = {"data": "Data", "backbone": "Backbone", "method": "Method"}
 _DATA_TITLES = {"demo": "Demo objects", "folder": "Folder or zip", "h5": "HDF5"}
 _BASIC_OF_KIND = {
@@ -53,7 +55,8 @@ class TrainPage:
 
     def __init__(self, store: RunStore, uploads: Path) -> None:
         self.store, self.uploads = store, uploads
-        self.form = Form()
+        self.first = recipe(_FIRST).config()
+        self.form = Form(self.first)
         self.kinds: dict[str, gr.components.Component] = {}
         self.sections: dict[str, list[tuple[str, gr.Column]]] = {part: [] for part in PARTS}
         self.abouts: dict[str, gr.HTML] = {}
@@ -74,21 +77,19 @@ class TrainPage:
     def _recipe(self) -> None:
         found = recipes()
         with gr.Group(elem_classes="ps-card"):
-            start = "demo" if "demo" in found else None
             self.recipe = gr.Dropdown(
                 list(found),
-                value=start,
+                value=_FIRST,
                 label="Recipe",
                 info="Fills the whole form; change anything afterwards.",
                 filterable=False,
                 interactive=True,
                 elem_id="recipe",
             )
-            self.summary = pieces.panel("about-recipe", _summary(start))
+            self.summary = pieces.panel("about-recipe", _summary(_FIRST))
 
     def _part(self, part: str) -> None:
-        config = RunConfig()
-        chosen = getattr(config, part).kind
+        chosen = getattr(self.first, part).kind
         with gr.Group(elem_classes="ps-card"):
             self.kinds[part] = gr.Radio(
                 [(title(part, kind), kind) for kind in choices(part)],  # type: ignore[arg-type]
@@ -145,7 +146,7 @@ class TrainPage:
                 self._fields(lambda one, group=group: not one.part and _group(one) == group)
             for part in ("method", "backbone", "data"):
                 for kind in choices(part):  # type: ignore[arg-type]
-                    shown = getattr(RunConfig(), part).kind == kind
+                    shown = getattr(self.first, part).kind == kind
                     with gr.Column(visible=shown, elem_classes="ps-sub") as column:
                         self._legend(f"{_LEGENDS[part]}: {title(part, kind)}")
                         if not self._fields(lambda one, part=part, kind=kind: (one.part, one.kind) == (part, kind)):

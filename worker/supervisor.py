@@ -94,6 +94,10 @@ class Attempt:
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [*self.settings.trainer, str(self.folder), str(self.claim.token), self.settings.device]
+        environment = {key: value for key, value in os.environ.items() if key not in (ADDRESS, "REDIS_URL")}
+        # Threads that wait for each other by spinning lose most of their time as soon as something else (a browser on
+        # the same machine, say) wants a core.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         with (self.folder / "log.txt").open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -101,7 +105,7 @@ class Attempt:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is not for the trainer, and we can kill its group
-                env={key: value for key, value in os.environ.items() if key not in (ADDRESS, "REDIS_URL")},
+                env=environment,
             )
 
     def _look_after(self, process: subprocess.Popen[bytes]) -> None:

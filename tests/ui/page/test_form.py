@@ -36,7 +36,7 @@ def test_every_field_has_exactly_one_component() -> None:
             wanted += every_field(field.annotation, f"{name}.")
         else:
             wanted.append(name)
-    form = Form()
+    form = Form(RunConfig())
     assert form.place(lambda one: True) == len(wanted)
     assert form.place(lambda one: True) == 0
     assert sorted(form.components) == sorted(wanted)
@@ -53,7 +53,7 @@ def test_settings_are_described_with_their_limits() -> None:
 def through_the_browser(config: RunConfig) -> RunConfig:
     """What the page does with a config: into the components' values, and back."""
     kinds, shown = from_config(config)
-    form = Form()
+    form = Form(RunConfig())
     form.place(lambda one: True)
     seen = {key: form.components[key].preprocess(form.components[key].postprocess(shown[key])) for key in shown}
     return parse_config(to_content(kinds, seen))
