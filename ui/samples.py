@@ -12,10 +12,8 @@ from ..core.config import RunConfig
 from ..core.data.clouds import Clouds
 from ..core.data.config import DemoData
 from ..core.data.load import load
-from ..core.data.procedural import CLASSES, make_cloud
+from ..core.data.procedural import CLASSES, TEST_SPLIT, demo_faults, make_cloud
 from ..core.errors import UserError
-
-_TEST_SPLIT = 1
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Samples:
             data = run.data if run and isinstance(run.data, DemoData) else DemoData()
             label = CLASSES.index(name) if name in CLASSES else secrets.randbelow(len(CLASSES))
             number = secrets.randbelow(2**31)
-            points = make_cloud(label, (data.seed, _TEST_SPLIT, number), max(2048, data.preparation.points))
+            seed, faults = (data.seed, TEST_SPLIT, number), demo_faults(data.scan)
+            points = make_cloud(label, seed, data.preparation.points, faults=faults)
             return Sample(points, CLASSES[label], f"generated {CLASSES[label]} #{number}")
         clouds, classes = self._test_clouds(run)
         fits = np.flatnonzero(clouds.labels == classes.index(name)) if name in classes else np.arange(len(clouds))

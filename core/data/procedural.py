@@ -21,7 +21,9 @@ __all__ = ["CLASSES", "Faults", "demo_faults", "make_cloud", "make_split", "make
 CLASSES: tuple[str, ...] = tuple(builders())
 
 _LABELLED, _UNLABELLED = 1, 2
-_SPLITS = {"train": 0, "test": 1}
+TEST_SPLIT = 1
+"""The part of a seed that no training cloud has."""
+_SPLITS = {"train": 0, "test": TEST_SPLIT}
 
 
 def make_cloud(label: int, seed: int | tuple[int, ...], points: int = 1024, *, faults: Faults = Faults()) -> np.ndarray:
