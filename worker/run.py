@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ..core.durable import write_synced
 from ..core.errors import UserError
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -68,21 +69,7 @@ def run_folder(data_dir: Path, run_id: str) -> Path:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write so that after a crash at any moment the file is either the old or the new one, synced to disk."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("w") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_synced(path, json.dumps(value).encode())
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -22,7 +22,7 @@ from ..models.tuned import Delta
 from .bottleneck import Bottleneck, DynamicAdapter
 from .method import Method, MethodConfig, is_class_token
 from .mixture import Routing, SharedMixture
-from .scale_shift import ScaleShift
+from .scale_shift import ScaleShift, block_widths
 
 
 class MixtureConfig(MethodConfig):
@@ -160,10 +160,8 @@ class AdapterX(Method):
 
     @staticmethod
     def _tfts_places(trunk: PointTransformer) -> list[tuple[str, int]]:
-        dim, hidden = trunk.config.dim, int(trunk.config.dim * trunk.config.mlp_ratio)
-        inner = {"norm1": dim, "attn.qkv": 3 * dim, "attn.proj": dim, "norm2": dim, "mlp.fc1": hidden, "mlp.fc2": dim}
-        blocks = [(f"blocks.{i}.{name}", w) for i in range(trunk.config.depth) for name, w in inner.items()]
-        return [("patch_embed", dim), *blocks, ("norm", dim)]
+        dim = trunk.config.dim
+        return [("patch_embed", dim), *block_widths(trunk).items(), ("norm", dim)]
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
         if self.tfts is not None:

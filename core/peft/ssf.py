@@ -11,7 +11,7 @@ from torch import nn
 from ..models.point_transformer import PointTransformer
 from ..models.tuned import Delta
 from .method import Method, MethodConfig, is_class_token
-from .scale_shift import ScaleShift
+from .scale_shift import ScaleShift, block_widths
 
 
 class SSFConfig(MethodConfig):
@@ -33,9 +33,8 @@ class SSF(Method):
     def __init__(self, config: SSFConfig, trunk: PointTransformer) -> None:
         super().__init__()
         self.train_cls = config.train_cls
-        dim, hidden = trunk.config.dim, int(trunk.config.dim * trunk.config.mlp_ratio)
-        widths = {"norm1": dim, "attn.qkv": 3 * dim, "attn.proj": dim, "norm2": dim, "mlp.fc1": hidden, "mlp.fc2": dim}
-        self.widths = {f"blocks.{i}.{name}": w for i in range(trunk.config.depth) for name, w in widths.items()}
+        dim = trunk.config.dim
+        self.widths = block_widths(trunk)
         if config.ends:
             self.widths |= {"patch_embed": dim, "norm": dim}
         self.rows = nn.ModuleList(ScaleShift(width) for width in self.widths.values())

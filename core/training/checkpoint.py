@@ -8,7 +8,6 @@ so no generator's state has to be kept.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
+from ..durable import write_synced
 from ..errors import UserError
 
 
@@ -50,25 +50,6 @@ class State:
     epoch_seconds: float = 0.0
     finished: bool = False
     files: dict[str, str] = field(default_factory=dict[str, str])
-
-
-def write_synced(path: Path, content: bytes) -> None:
-    """Write a file so that it is either whole or not there: temporary name, fsync, rename, fsync of the folder."""
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class Checkpoints:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from ..config import OptimConfig
 from ..data.augment import AugmentConfig, augment, permute_points
 from ..data.unlabelled import GeneratedShapes, UnlabelledData, load_unlabelled
+from ..durable import write_synced
 from ..errors import Diverged, UserError
 from ..events import Checkpoint, Event, Interrupted, Note, Pretrained, Stage, Step
 from ..models.backbones import OwnBackboneConfig
@@ -24,10 +24,11 @@ from ..models.files import fingerprint
 from ..models.masked import MaskedAutoencoder
 from ..models.point_transformer import PointTransformer
 from ..schema import Config
-from .checkpoint import Checkpoints, State, write_synced
+from .checkpoint import Checkpoints, State
 from .device import pick_device, pick_precision
 from .optimizer import make_optimizer
 from .schedule import learning_rate
+from .stepping import computing_in, seed_step, set_learning_rate
 from .train import never
 
 BACKBONE_NAME = "backbone.safetensors"
@@ -141,21 +142,21 @@ class _Pretrainer:
 
     def _step(self, chosen: torch.Tensor) -> tuple[float, float, float]:
         config, state = self.config, self.state
-        seed = int(np.random.SeedSequence([config.seed, 2, state.step]).generate_state(1)[0])
-        torch.manual_seed(seed)
-        generator = torch.Generator(self.device).manual_seed(seed)
+        generator = seed_step(config.seed, state.step, self.device)
         points = augment(permute_points(self.clouds[chosen], config.points, generator), config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        with autocast:
+        set_learning_rate(self.optimizer, lr)
+        with computing_in(self.precision, self.device):
             loss = self.model(points, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.model.trainable()], config.optim.clip)
         if not bool(torch.isfinite(norm)):
-            raise Diverged(f"Pre-training diverged at step {state.step + 1}", remedy="Lower optim.lr")
+            raise Diverged(
+                f"Pre-training diverged at step {state.step + 1}: loss {loss.item():g}, gradient norm {norm:g}",
+                expected="finite numbers",
+                remedy="Lower optim.lr, lengthen the warm-up, or use precision float32",
+            )
         self.optimizer.step()
         return float(loss.detach()), float(norm), lr
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import cast
 
@@ -27,6 +26,7 @@ from .evaluate import score
 from .memory import peak_bytes
 from .optimizer import make_optimizer
 from .schedule import learning_rate
+from .stepping import computing_in, seed_step, set_learning_rate
 
 
 def never() -> bool:
@@ -125,18 +125,13 @@ class Trainer:
     def _step(self, chosen: Tensor) -> tuple[float, int, float, float]:
         """Take one optimiser step; return (loss, correct answers, gradient norm, learning rate)."""
         config, state = self.config, self.state
-        # Everything random in a step follows from (seed, step): resuming needs no generator state.
-        seed = int(np.random.SeedSequence([config.seed, 2, state.step]).generate_state(1)[0])
-        torch.manual_seed(seed)
-        generator = torch.Generator(self.device).manual_seed(seed)
+        generator = seed_step(config.seed, state.step, self.device)
         labels = self.labels[chosen]
         points = permute_points(self.points[chosen], config.data.preparation.points, generator)
         points = augment(points, config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        autocast = torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        with autocast:
+        set_learning_rate(self.optimizer, lr)
+        with computing_in(self.precision, self.device):
             logits = self.model(points)
         loss = F.cross_entropy(logits.float(), labels)
         penalty = self.model.method.penalty()
