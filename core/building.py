@@ -9,7 +9,7 @@ import torch
 from .config import RunConfig
 from .models.head import ClassificationHead
 from .models.load import Loaded, load_backbone, not_in_file
-from .models.point_transformer import PointTransformer
+from .models.trunk import Trunk
 from .peft.tuned_model import Tuned
 
 
@@ -40,7 +40,7 @@ def measure(config: RunConfig, classes: int) -> Sizes:
     UserError when the method cannot work on this backbone.
     """
     with torch.device("meta"):
-        trunk = PointTransformer(config.backbone, positions=config.method.positions)
+        trunk = config.backbone.build(config.method.positions)
         return sizes_of(_assemble(config, classes, trunk, not_in_file(config.backbone)))
 
 
@@ -50,10 +50,12 @@ def sizes_of(model: Tuned) -> Sizes:
     return Sizes(*model.count(), stored)
 
 
-def _assemble(config: RunConfig, classes: int, trunk: PointTransformer, initialised: frozenset[str]) -> Tuned:
-    method = config.method.build(trunk)
-    parts = config.head.parts or config.method.head_parts()
-    head = ClassificationHead(config.head, parts, config.backbone.dim, classes)
+def _assemble(config: RunConfig, classes: int, trunk: Trunk, initialised: frozenset[str]) -> Tuned:
+    shape = trunk.shape
+    config.method.check(shape)
+    method = config.method.build(shape)
+    parts = config.head.parts or config.method.head_parts(shape)
+    head = ClassificationHead(config.head, parts, shape.dim, classes, kind=shape.head)
     return Tuned(trunk, method, head, batchnorm=config.batchnorm, initialised=initialised)
 
 

@@ -88,16 +88,18 @@ class RunConfig(Config):
             raise UserError(
                 "data.preparation.points is too small for the backbone",
                 got=points,
-                expected=f"at least {least} ({self.backbone.groups} groups of {self.backbone.group_size} points)",
-                remedy="Raise the points or lower backbone.groups",
+                expected=f"at least {least}",
+                remedy="Raise the points or choose fewer or smaller groups",
             )
+        shape = self.backbone.shape
+        self.method.check(shape)
         if self.select == "validation" and self.data.validation == 0:
             raise UserError(
                 "select is `validation` but data.validation is 0",
                 remedy="Hold out a share, or choose `last` or (labelled as such) `test`",
             )
         for part in self.head.parts or ():
-            if part.startswith("prompt") and not any(p.startswith("prompt") for p in self.method.head_parts()):
+            if part.startswith("prompt") and not any(p.startswith("prompt") for p in self.method.head_parts(shape)):
                 raise UserError(f"The method {self.method.kind} has no prompts for the head", got=part)
         return self
 

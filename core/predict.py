@@ -90,8 +90,7 @@ class Predictor:
     def _answer(self, points: np.ndarray, totals: list[int]) -> list[Prediction]:
         batch = torch.from_numpy(points).to(self.device)
         with self._lock:
-            patches, centres = self.model.trunk.group(batch)
-            tokens = self.model.trunk.encode(patches, centres)
+            tokens, centres = self.model.trunk.places(batch)
             logits = self.model.head(tokens, self.model.trunk.num_patches).float()
         nearest = torch.cdist(batch, centres).argmin(dim=2).cpu().numpy()
         probabilities = logits.softmax(dim=1).cpu().numpy()

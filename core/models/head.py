@@ -10,18 +10,22 @@ from torch import Tensor, nn
 
 from ..schema import Config
 
-Part = Literal["cls", "prompt-mean", "prompt-max", "patch-max", "patch-mean"]
+Part = Literal["cls", "prompt-mean", "prompt-max", "patch-max", "patch-mean", "patch-sum"]
+HeadKind = Literal["mlp3", "mlp2", "linear"]
 
 
 class HeadConfig(Config):
-    """The classification head. The default is the papers' three-layer head over what the method was published with."""
+    """The classification head. The default is the papers': its layers from the backbone, its inputs from the method."""
 
-    kind: Literal["mlp3", "mlp2", "linear"] = Field(
-        default="mlp3",
-        description="mlp3: three layers with batch norm (the papers'); mlp2: Point-BERT's own; linear: one layer",
+    kind: HeadKind | None = Field(
+        default=None,
+        description="mlp3: three layers with batch norm (the papers'); mlp2: Point-BERT's own; linear: one layer; "
+        "empty: as the backbone was published",
     )
     parts: tuple[Part, ...] | None = Field(
-        default=None, description="what is joined: class token, prompts, patches; empty: as the method was published"
+        default=None,
+        description="what is joined: class token, prompts, patches (their mean, maximum, or the sum of both); "
+        "empty: as the method was published",
     )
     hidden: int = Field(default=256, ge=1, le=4096, description="width of the hidden layers")
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0, description="dropout between them while training")
@@ -33,19 +37,24 @@ def pool(tokens: Tensor, part: Part, patches: int) -> Tensor:
         return tokens[:, 0]
     where, how = part.split("-")
     chosen = tokens[:, 1:-patches] if where == "prompt" else tokens[:, -patches:]
+    if how == "sum":
+        return chosen.mean(dim=1) + chosen.amax(dim=1)
     return chosen.mean(dim=1) if how == "mean" else chosen.amax(dim=1)
 
 
 class ClassificationHead(nn.Module):
     """Tokens (B, L, D) in, logits (B, C) out (Point-MAE's `cls_head_finetune`)."""
 
-    def __init__(self, config: HeadConfig, parts: tuple[Part, ...], dim: int, classes: int) -> None:
+    def __init__(
+        self, config: HeadConfig, parts: tuple[Part, ...], dim: int, classes: int, *, kind: HeadKind = "mlp3"
+    ) -> None:
         super().__init__()
+        kind = config.kind or kind
         self.parts = parts
         width, hidden = dim * len(parts), config.hidden
-        if config.kind == "linear":
+        if kind == "linear":
             layers: list[nn.Module] = [nn.Linear(width, classes)]
-        elif config.kind == "mlp2":
+        elif kind == "mlp2":
             layers = [nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout), nn.Linear(hidden, classes)]
         else:
             layers = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -12,7 +12,7 @@ from ..errors import UserError
 from .backbones import Source
 from .files import fingerprint, read_tensors
 from .layouts import LAYOUTS, check_names, recognise
-from .point_transformer import PointTransformer, PointTransformerConfig
+from .trunk import Positions, Trunk, TrunkConfig
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
@@ -21,22 +21,20 @@ ASSETS = Path(__file__).resolve().parents[2] / "assets"
 class Loaded:
     """A trunk; `initialised` are its parameters that no file provided (an adapter has to keep them)."""
 
-    trunk: PointTransformer
+    trunk: Trunk
     initialised: frozenset[str]
     sha256: str
     origin: str
 
 
-def load_backbone(
-    config: PointTransformerConfig, *, seed: int = 0, positions: Literal["every-block", "once"] = "every-block"
-) -> Loaded:
+def load_backbone(config: TrunkConfig, *, seed: int = 0, positions: Positions = "every-block") -> Loaded:
     """Build the backbone and fill it. What the file lacks is drawn from `seed`, the same on every machine.
 
     UserError when the file is absent, or does not fit the config: names what is missing, unknown or misshapen.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        trunk = PointTransformer(config, positions=positions)
+        trunk = config.build(positions)
     state = trunk.state_dict()
     if config.weights == "random":
         return Loaded(trunk, frozenset(), fingerprint(state), f"random weights of seed {seed}")
@@ -59,23 +57,23 @@ def load_backbone(
     return Loaded(trunk, frozenset(set(state) - set(given)), fingerprint(given), path.name)
 
 
-def source_of(config: PointTransformerConfig) -> Source:
+def source_of(config: TrunkConfig) -> Source:
     """Return where the backbone of this config comes from."""
     source: Any = getattr(type(config), "source", None)
     return source if isinstance(source, Source) else Source(layout="pointsmith")
 
 
-def not_in_file(config: PointTransformerConfig) -> frozenset[str]:
+def not_in_file(config: TrunkConfig) -> frozenset[str]:
     """Return the parameters that the backbone's file is known not to hold, without reading it."""
     if config.weights == "random":
         return frozenset()
     if config.weights == "included":
         with torch.device("meta"):
-            return frozenset(PointTransformer(config).state_dict())
+            return frozenset(config.build("every-block").state_dict())
     return frozenset(name.removeprefix("trunk.") for name in LAYOUTS[source_of(config).layout].lacks)
 
 
-def locate(config: PointTransformerConfig) -> tuple[Path, str | None]:
+def locate(config: TrunkConfig) -> tuple[Path, str | None]:
     """Return (file, name of its layout or None when the file itself must tell); fetches a Hub file that is not here."""
     if config.weights != "pretrained":
         return Path(config.weights).expanduser(), None

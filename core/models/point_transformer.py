@@ -1,42 +1,33 @@
 """The point-cloud transformer that Point-MAE, Point-BERT, ACT and ReCon share (methods: Point-MAE, section 3).
 
-Shapes: B clouds, N points, G groups (patches) of K points, D width, L = 1 + prompts + G tokens. Tokens are ordered
-class token first, prompts next, patches last: cls = x[:, 0], prompts = x[:, 1:-G], patches = x[:, -G:].
+Shapes: B clouds, N points, G groups (patches) of K points, D width, L = 1 + prompts + G tokens.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ..errors import UserError
-from ..schema import Config
 from .grouping import group
 from .patch_embed import PatchEmbed
 from .transformer import initialise, make_blocks
+from .trunk import BlockShape, Positions, Trunk, TrunkConfig, TrunkShape
 from .tuned import tuned
 
 
-class PointTransformerConfig(Config):
+class PointTransformerConfig(TrunkConfig):
     """Sizes and behaviour of the transformer; the defaults are Point-MAE's."""
 
-    weights: str = Field(
-        default="pretrained",
-        description="`pretrained` (the file this backbone is named after), `random`, a path to .safetensors or .pth, "
-        "or `included` (an imported adapter that carries its whole backbone)",
-    )
     groups: int = Field(default=64, ge=1, le=2048, description="patches per cloud (G)")
     group_size: int = Field(default=32, ge=1, le=256, description="points per patch (K)")
     positions: Literal["method", "every-block", "once"] = Field(
         default="method",
         description="where patch positions are added: before every block, once before the first, "
         "or as the chosen method was published (DAPT once, others every block)",
-    )
-    drop_path: float = Field(
-        default=0.1, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less"
     )
     skip_origin: bool = Field(
         default=False,
@@ -60,12 +51,32 @@ class PointTransformerConfig(Config):
         """The fewest points a cloud may have."""
         return max(self.groups, self.group_size)
 
+    @property
+    def shape(self) -> TrunkShape:
+        hidden = int(self.dim * self.mlp_ratio)
+        title: Any = getattr(type(self), "title", "a point transformer")
+        return TrunkShape(
+            title=title,
+            blocks=tuple(BlockShape(f"blocks.{i}", self.dim, self.heads, hidden) for i in range(self.depth)),
+            embeds=(("patch_embed", self.dim),),
+            norms=(("norm", self.dim),),
+            dim=self.dim,
+            patches=self.groups,
+            fresh=frozenset(("cls_token", "cls_pos")),
+            insertable=True,
+            pools=("cls", "patch-max"),
+            head="mlp3",
+        )
 
-class PointTransformer(nn.Module):
+    def build(self, positions: Positions) -> PointTransformer:
+        return PointTransformer(self, positions=positions)
+
+
+class PointTransformer(Trunk):
     """Points (B, N, 3) in, tokens (B, L, D) out, after the final norm."""
 
-    def __init__(self, config: PointTransformerConfig, *, positions: Literal["every-block", "once"] = "every-block"):
-        super().__init__()
+    def __init__(self, config: PointTransformerConfig, *, positions: Positions = "every-block"):
+        super().__init__(config.shape)
         self.config = config
         self.positions = config.positions if config.positions != "method" else positions
         dim = config.dim
@@ -79,10 +90,6 @@ class PointTransformer(nn.Module):
         initialise(self)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.cls_pos, std=0.02)
-
-    @property
-    def num_patches(self) -> int:
-        return self.config.groups
 
     def group(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return (patches (B, G, K, 3) relative to their centres, centres (B, G, 3))."""
@@ -98,9 +105,9 @@ class PointTransformer(nn.Module):
         batch = torch.arange(points.shape[0], device=points.device)[:, None, None]
         return points[batch, found.index] - found.centres[:, :, None], found.centres
 
-    def forward(self, points: Tensor) -> Tensor:
-        patches, centres = self.group(points)
-        return self.encode(patches, centres)
+    def places(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        patches, centres = self.group(inputs)
+        return self.encode(patches, centres), centres
 
     def encode(self, patches: Tensor, centres: Tensor) -> Tensor:
         """Return the tokens (B, L, D) of grouped points; see `group`."""

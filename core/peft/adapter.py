@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import Activation, Bottleneck
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, PlainMethodConfig
 
 
-class AdapterConfig(MethodConfig):
+class AdapterConfig(PlainMethodConfig):
     """A bottleneck with a residual after the feed-forward part of each block; `both` adds one after attention."""
 
     title: ClassVar[str] = "Adapter"
@@ -26,12 +26,9 @@ class AdapterConfig(MethodConfig):
     )
     activation: Activation = Field(default="gelu", description="non-linearity inside")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout inside while training")
-    train_cls: bool = Field(
-        default=False, description="also train the class token, which pre-training does not provide"
-    )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return Adapter(self, trunk)
+    def build(self, shape: TrunkShape) -> Method:
+        return Adapter(self, shape)
 
 
 class SerialRow(nn.Module):
@@ -46,16 +43,16 @@ class SerialRow(nn.Module):
 
 
 class Adapter(Method):
-    def __init__(self, config: AdapterConfig, trunk: PointTransformer) -> None:
-        super().__init__()
-        self.train_cls = config.train_cls
+    def __init__(self, config: AdapterConfig, shape: TrunkShape) -> None:
+        super().__init__(config.trained_token(shape))
         places = ("mlp",) if config.places == "mlp" else ("attn", "mlp")
+        self.names = [block.name for block in shape.blocks]
         self.rows = nn.ModuleDict(
             {
                 f"{i}-{place}": SerialRow(
-                    Bottleneck(trunk.config.dim, config.rank, activation=config.activation, dropout=config.dropout)
+                    Bottleneck(block.dim, config.rank, activation=config.activation, dropout=config.dropout)
                 )
-                for i in range(trunk.config.depth)
+                for i, block in enumerate(shape.blocks)
                 for place in places
             }
         )
@@ -63,7 +60,4 @@ class Adapter(Method):
     def attachments(self) -> Iterator[tuple[str, Delta]]:
         for key, row in self.rows.items():
             number, place = key.split("-")
-            yield f"blocks.{number}.{place}", row
-
-    def tunes(self, name: str) -> bool:
-        return self.train_cls and is_class_token(name)
+            yield f"{self.names[int(number)]}.{place}", row

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..models.head import Part
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import Positions, TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import Bottleneck, DynamicAdapter
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, MethodConfig, with_prompts
 from .mixture import Routing, SharedMixture
-from .scale_shift import ScaleShift, block_widths
+from .scale_shift import ScaleShift
 
 
 class MixtureConfig(MethodConfig):
@@ -44,7 +44,9 @@ class MixtureConfig(MethodConfig):
         default="top-1", description="top-1: the best expert times its gate (figure 2); dense: all (eq. 3)"
     )
     normalise_experts: bool = Field(default=True, description="expert embeddings of unit length (equation 5)")
-    shared: bool = Field(default=True, description="one mixture for all blocks; off: one each, the paper's ablation")
+    shared: bool = Field(
+        default=True, description="one mixture for all blocks (of one width); off: one each, the paper's ablation"
+    )
     balance: float = Field(default=0.01, ge=0, le=10, description="factor on the balance loss")
     balance_over_blocks: Literal["mean", "sum"] = Field(
         default="mean", description="how blocks' balance losses are joined"
@@ -62,17 +64,22 @@ class MixtureConfig(MethodConfig):
     )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="dropout inside the experts while training")
 
-    def build(self, trunk: PointTransformer) -> Method:
-        if trunk.config.dim % self.heads:
-            raise UserError(
-                f"A token of width {trunk.config.dim} cannot be cut into method.heads sub-tokens",
-                got=self.heads,
-                expected=f"a divisor of {trunk.config.dim}",
-            )
-        return AdapterX(self, trunk)
+    def check(self, shape: TrunkShape) -> None:
+        if self.prompts != "none":
+            shape.require_insertable(f"{self.title}'s Prompt Generator", "Set method.prompts to none")
+        for dim in sorted({block.dim for block in shape.blocks}):
+            if dim % self.heads:
+                raise UserError(
+                    f"A token of width {dim} cannot be cut into method.heads sub-tokens",
+                    got=self.heads,
+                    expected=f"a divisor of {dim}",
+                )
 
-    def head_parts(self) -> tuple[Part, ...]:
-        return ("cls", "patch-max") if self.prompts == "none" else ("cls", "prompt-mean", "patch-max")
+    def build(self, shape: TrunkShape) -> Method:
+        return AdapterX(self, shape)
+
+    def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
+        return shape.pools if self.prompts == "none" else with_prompts(shape, "prompt-mean")
 
 
 class AdapterXConfig(MixtureConfig):
@@ -96,7 +103,7 @@ class DAPTXConfig(MixtureConfig):
     """Dynamic Adapters as experts (the paper's 3D method): 0.42 M parameters, 1.88 % of Point-MAE."""
 
     title: ClassVar[str] = "DAPT-X"
-    positions: ClassVar[Literal["every-block", "once"]] = "once"
+    positions: ClassVar[Positions] = "once"
     kind: Literal["dapt-x"] = "dapt-x"
     expert: Literal["bottleneck", "dynamic"] = Field(
         default="dynamic", description="dynamic: with DAPT's scale and norm"
@@ -136,20 +143,27 @@ class MixtureBlock(nn.Module):
 
 
 class AdapterX(Method):
-    def __init__(self, config: MixtureConfig, trunk: PointTransformer) -> None:
-        super().__init__()
+    def __init__(self, config: MixtureConfig, shape: TrunkShape) -> None:
+        super().__init__(shape.fresh)
         self.config = config
-        dim, depth = trunk.config.dim, trunk.config.depth
-        width = dim // config.heads if config.prompt_width == "sub-token" else dim
-        self.mixtures = nn.ModuleList(_mixture(config, dim) for _ in range(1 if config.shared else depth))
-        count = {"per-block": depth, "shared": 1, "none": 0}[config.prompts]
+        self.names = [block.name for block in shape.blocks]
+        widths = [block.dim for block in shape.blocks]
+        made = list(dict.fromkeys(widths)) if config.shared else widths
+        self.mixtures = nn.ModuleList(_mixture(config, dim) for dim in made)
+        width = shape.dim // config.heads if config.prompt_width == "sub-token" else shape.dim
+        count = {"per-block": len(widths), "shared": 1, "none": 0}[config.prompts]
         self.generators = nn.ModuleList(ScaleShift(width) for _ in range(count))
         self.rows = [
-            MixtureBlock(self.mixtures[min(i, len(self.mixtures) - 1)], self._generator(i), config)  # type: ignore[arg-type]
-            for i in range(depth)
+            MixtureBlock(
+                self.mixtures[made.index(dim) if config.shared else i],  # type: ignore[arg-type]
+                self._generator(i),
+                config,
+            )
+            for i, dim in enumerate(widths)
         ]
-        self.tfts = nn.ModuleList(ScaleShift(w) for _, w in self._tfts_places(trunk)) if config.tfts else None
-        self.tfts_names = [name for name, _ in self._tfts_places(trunk)]
+        places = dict(shape.embeds) | shape.widths | dict(shape.norms) if config.tfts else {}
+        self.tfts_names = list(places)
+        self.tfts = nn.ModuleList(ScaleShift(width) for width in places.values()) if config.tfts else None
 
     def _generator(self, block: int) -> ScaleShift | None:
         if not len(self.generators):
@@ -158,21 +172,16 @@ class AdapterX(Method):
         assert isinstance(found, ScaleShift)
         return found
 
-    @staticmethod
-    def _tfts_places(trunk: PointTransformer) -> list[tuple[str, int]]:
-        dim = trunk.config.dim
-        return [("patch_embed", dim), *block_widths(trunk).items(), ("norm", dim)]
-
     def attachments(self) -> Iterator[tuple[str, Delta]]:
         if self.tfts is not None:
             yield from zip(self.tfts_names, self.tfts)
-        for i, row in enumerate(self.rows):
-            yield f"blocks.{i}.mlp", row.add_update
+        for name, row in zip(self.names, self.rows):
+            yield f"{name}.mlp", row.add_update
             if len(self.generators):
-                yield f"blocks.{i}", row.insert_prompt
+                yield name, row.insert_prompt
 
     def tunes(self, name: str) -> bool:
-        return is_class_token(name) or (self.config.tune_norm2 and ".norm2." in name)
+        return super().tunes(name) or (self.config.tune_norm2 and ".norm2." in name)
 
     def penalty(self) -> Tensor | None:
         """Return the balance loss of the blocks since the last call, times its factor."""

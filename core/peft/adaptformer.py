@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import Activation, Bottleneck
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, PlainMethodConfig
 
 
-class AdaptFormerConfig(MethodConfig):
+class AdaptFormerConfig(PlainMethodConfig):
     """A bottleneck beside the feed-forward part, fed with what enters the second norm, its answer times `scale`."""
 
     title: ClassVar[str] = "AdaptFormer"
@@ -24,12 +24,9 @@ class AdaptFormerConfig(MethodConfig):
     scale: float = Field(default=0.1, gt=0, le=100, description="factor on the bottleneck's answer")
     activation: Activation = Field(default="relu", description="non-linearity inside")
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="dropout inside while training")
-    train_cls: bool = Field(
-        default=False, description="also train the class token, which pre-training does not provide"
-    )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return AdaptFormer(self, trunk)
+    def build(self, shape: TrunkShape) -> Method:
+        return AdaptFormer(self, shape)
 
 
 class ParallelRows(nn.Module):
@@ -52,16 +49,13 @@ class ParallelRows(nn.Module):
 
 
 class AdaptFormer(Method):
-    def __init__(self, config: AdaptFormerConfig, trunk: PointTransformer) -> None:
-        super().__init__()
-        self.train_cls = config.train_cls
-        self.blocks = nn.ModuleList(ParallelRows(config, trunk.config.dim) for _ in range(trunk.config.depth))
+    def __init__(self, config: AdaptFormerConfig, shape: TrunkShape) -> None:
+        super().__init__(config.trained_token(shape))
+        self.names = [block.name for block in shape.blocks]
+        self.blocks = nn.ModuleList(ParallelRows(config, block.dim) for block in shape.blocks)
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
-        for i, rows in enumerate(self.blocks):
+        for name, rows in zip(self.names, self.blocks):
             assert isinstance(rows, ParallelRows)
-            yield f"blocks.{i}.norm2", rows.put
-            yield f"blocks.{i}.mlp", rows.add
-
-    def tunes(self, name: str) -> bool:
-        return self.train_cls and is_class_token(name)
+            yield f"{name}.norm2", rows.put
+            yield f"{name}.mlp", rows.add

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from ..models.point_transformer import PointTransformer
-from .method import Method, MethodConfig, is_class_token
+from ..models.trunk import TrunkShape
+from .method import Method, PlainMethodConfig
 
 
-class BitFitConfig(MethodConfig):
+class BitFitConfig(PlainMethodConfig):
     """Train the biases of the blocks, or of the whole backbone."""
 
     title: ClassVar[str] = "BitFit"
@@ -19,43 +19,36 @@ class BitFitConfig(MethodConfig):
     where: Literal["blocks", "all"] = Field(
         default="blocks", description="biases of the transformer blocks, or all of them"
     )
-    train_cls: bool = Field(
-        default=False, description="also train the class token, which pre-training does not provide"
-    )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return BitFit("blocks." if self.where == "blocks" else "", self.train_cls)
+    def build(self, shape: TrunkShape) -> Method:
+        return BitFit(self, shape)
 
 
 class BitFit(Method):
-    def __init__(self, below: str, train_cls: bool) -> None:
-        super().__init__()
-        self.below, self.train_cls = below, train_cls
+    def __init__(self, config: BitFitConfig, shape: TrunkShape) -> None:
+        super().__init__(config.trained_token(shape))
+        self.below = tuple(f"{block.name}." for block in shape.blocks) if config.where == "blocks" else ("",)
 
     def tunes(self, name: str) -> bool:
-        is_bias = name.startswith(self.below) and name.endswith(".bias")
-        return is_bias or (self.train_cls and is_class_token(name))
+        return super().tunes(name) or (name.endswith(".bias") and name.startswith(self.below))
 
 
-class NormTuningConfig(MethodConfig):
+class NormTuningConfig(PlainMethodConfig):
     """Train the scales and shifts of the layer norms in the blocks and at the end."""
 
     title: ClassVar[str] = "Norm tuning"
     source: ClassVar[str] = "the norms that Adapter-X (arXiv 2406.03051) trains per block, alone"
     kind: Literal["norm-tuning"] = "norm-tuning"
-    train_cls: bool = Field(
-        default=False, description="also train the class token, which pre-training does not provide"
-    )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return NormTuning(self.train_cls)
+    def build(self, shape: TrunkShape) -> Method:
+        return NormTuning(self, shape)
 
 
 class NormTuning(Method):
-    def __init__(self, train_cls: bool) -> None:
-        super().__init__()
-        self.train_cls = train_cls
+    def __init__(self, config: NormTuningConfig, shape: TrunkShape) -> None:
+        super().__init__(config.trained_token(shape))
+        inner = [f"{block.name}.{norm}" for block in shape.blocks for norm in ("norm1", "norm2")]
+        self.below = tuple(f"{name}." for name in (*inner, *dict(shape.norms)))
 
     def tunes(self, name: str) -> bool:
-        owner = name.rpartition(".")[0].rpartition(".")[2]
-        return owner in ("norm1", "norm2", "norm") or (self.train_cls and is_class_token(name))
+        return super().tunes(name) or name.startswith(self.below)

@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ..models.head import Part
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import BlockShape, Positions, TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import DynamicAdapter
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, MethodConfig, with_prompts
 from .scale_shift import ScaleShift
 
 
@@ -23,27 +23,36 @@ class DAPTConfig(MethodConfig):
 
     title: ClassVar[str] = "DAPT"
     source: ClassVar[str] = "DAPT (CVPR 2024), section 3"
-    positions: ClassVar[Literal["every-block", "once"]] = "once"
+    positions: ClassVar[Positions] = "once"
     kind: Literal["dapt"] = "dapt"
     rank: int = Field(default=64, ge=1, le=1024, description="width of the adapter's bottleneck")
     dropout: float = Field(default=0.2, ge=0.0, lt=1.0, description="dropout inside the adapter while training")
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return DAPT(self, trunk)
+    tfts: bool = Field(
+        default=True,
+        description="scale and shift after every operation; off where they have been folded into the backbone",
+    )
 
-    def head_parts(self) -> tuple[Part, ...]:
-        return ("cls", "prompt-mean", "patch-max")
+    def check(self, shape: TrunkShape) -> None:
+        shape.require_insertable(self.title)
+
+    def build(self, shape: TrunkShape) -> Method:
+        return DAPT(self, shape)
+
+    def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
+        return with_prompts(shape, "prompt-mean")
 
 
 class DAPTBlock(nn.Module):
     """The rows of one block: six scale-and-shifts, the adapter, and the prompt made of the adapter's answer."""
 
-    def __init__(self, config: DAPTConfig, dim: int, hidden: int) -> None:
+    def __init__(self, config: DAPTConfig, block: BlockShape) -> None:
         super().__init__()
-        self.adapter = DynamicAdapter(dim, config.rank, config.dropout)
-        self.prompt = ScaleShift(dim)
-        widths = {"norm1": dim, "qkv": 3 * dim, "proj": dim, "norm2": dim, "fc1": hidden, "fc2": dim}
-        self.tfts = nn.ModuleDict({name: ScaleShift(width) for name, width in widths.items()})
+        self.adapter = DynamicAdapter(block.dim, config.rank, config.dropout)
+        self.prompt = ScaleShift(block.dim)
+        self.operations = list(block.widths()) if config.tfts else []
+        widths = block.widths() if config.tfts else {}
+        self.tfts = nn.ModuleDict({_last(name): ScaleShift(width) for name, width in widths.items()})
         self._update: Tensor | None = None
 
     def add_update(self, x: Tensor, y: Tensor) -> Tensor:
@@ -61,27 +70,26 @@ class DAPTBlock(nn.Module):
 
 
 class DAPT(Method):
-    def __init__(self, config: DAPTConfig, trunk: PointTransformer) -> None:
-        super().__init__()
-        dim, hidden = trunk.config.dim, int(trunk.config.dim * trunk.config.mlp_ratio)
-        self.embed = ScaleShift(dim)
-        self.final = ScaleShift(dim)
-        self.blocks = nn.ModuleList(DAPTBlock(config, dim, hidden) for _ in range(trunk.config.depth))
+    def __init__(self, config: DAPTConfig, shape: TrunkShape) -> None:
+        super().__init__(shape.fresh)
+        (self.embed_name, embed), (self.final_name, final) = shape.embeds[0], shape.norms[0]
+        self.embed = ScaleShift(embed) if config.tfts else None
+        self.final = ScaleShift(final) if config.tfts else None
+        self.names = [block.name for block in shape.blocks]
+        self.blocks = nn.ModuleList(DAPTBlock(config, block) for block in shape.blocks)
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
-        yield "patch_embed", self.embed
-        for i, rows in enumerate(self.blocks):
+        if self.embed is not None:
+            yield self.embed_name, self.embed
+        for name, rows in zip(self.names, self.blocks):
             assert isinstance(rows, DAPTBlock)
-            name = f"blocks.{i}"
-            yield f"{name}.norm1", rows.tfts["norm1"]
-            yield f"{name}.attn.qkv", rows.tfts["qkv"]
-            yield f"{name}.attn.proj", rows.tfts["proj"]
-            yield f"{name}.norm2", rows.tfts["norm2"]
-            yield f"{name}.mlp.fc1", rows.tfts["fc1"]
-            yield f"{name}.mlp.fc2", rows.tfts["fc2"]
+            for operation in rows.operations:
+                yield operation, rows.tfts[_last(operation)]
             yield f"{name}.mlp", rows.add_update
             yield name, rows.insert_prompt
-        yield "norm", self.final
+        if self.final is not None:
+            yield self.final_name, self.final
 
-    def tunes(self, name: str) -> bool:
-        return is_class_token(name)
+
+def _last(operation: str) -> str:
+    return operation.rpartition(".")[2]

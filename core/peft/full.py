@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import TrunkShape
 from .method import Method, MethodConfig
 
 
@@ -15,7 +15,7 @@ class FullConfig(MethodConfig):
     source: ClassVar[str] = "Point-MAE (ECCV 2022), section 4.2"
     kind: Literal["full"] = "full"
 
-    def build(self, trunk: PointTransformer) -> Method:
+    def build(self, shape: TrunkShape) -> Method:
         return Full()
 
 

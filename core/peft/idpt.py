@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ..errors import UserError
 from ..models.head import Part
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import TrunkShape
 from ..models.tuned import Delta
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, MethodConfig, with_prompts
 
 
 class IDPTConfig(MethodConfig):
@@ -30,20 +30,21 @@ class IDPTConfig(MethodConfig):
         default=20, ge=1, le=256, description="nearest patches, in feature space, that an edge joins"
     )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        layer = trunk.config.depth - 1 if self.layer is None else self.layer
-        if not 1 <= layer < trunk.config.depth:
-            raise UserError(
-                "method.layer is not a block of this backbone", got=layer, expected=f"1 to {trunk.config.depth - 1}"
-            )
-        if self.neighbours > trunk.num_patches:
-            raise UserError(
-                "method.neighbours exceeds the patches", got=self.neighbours, expected=f"≤ {trunk.num_patches}"
-            )
-        return IDPT(layer, self.neighbours, trunk)
+    def check(self, shape: TrunkShape) -> None:
+        shape.require_insertable(self.title)
+        last = len(shape.blocks) - 1
+        if last < 1:
+            raise UserError("IDPT needs a backbone of at least two blocks", got=last + 1)
+        if self.layer is not None and self.layer > last:
+            raise UserError("method.layer is not a block of this backbone", got=self.layer, expected=f"1 to {last}")
+        if self.neighbours > shape.patches:
+            raise UserError("method.neighbours exceeds the patches", got=self.neighbours, expected=f"≤ {shape.patches}")
 
-    def head_parts(self) -> tuple[Part, ...]:
-        return ("cls", "prompt-max", "patch-max")
+    def build(self, shape: TrunkShape) -> Method:
+        return IDPT(len(shape.blocks) - 1 if self.layer is None else self.layer, self.neighbours, shape)
+
+    def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
+        return with_prompts(shape, "prompt-max")
 
 
 class EdgeConv(nn.Module):
@@ -86,13 +87,13 @@ class PromptGenerator(nn.Module):
 
 
 class IDPT(Method):
-    def __init__(self, layer: int, neighbours: int, trunk: PointTransformer) -> None:
-        super().__init__()
-        self.layer, self.depth, self.patches = layer, trunk.config.depth, trunk.num_patches
-        self.generator = PromptGenerator(trunk.config.dim, neighbours)
+    def __init__(self, layer: int, neighbours: int, shape: TrunkShape) -> None:
+        super().__init__(shape.fresh)
+        self.layer, self.depth, self.patches = layer, len(shape.blocks), shape.patches
+        self.generator = PromptGenerator(shape.dim, neighbours)
         # Published as a random, frozen position of the prompt; saved with the adapter.
         self.position: Tensor
-        self.register_buffer("position", nn.init.trunc_normal_(torch.empty(1, 1, trunk.config.dim), std=0.02))
+        self.register_buffer("position", nn.init.trunc_normal_(torch.empty(1, 1, shape.dim), std=0.02))
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
         yield f"blocks.{self.layer - 1}", self.insert
@@ -107,6 +108,3 @@ class IDPT(Method):
     def place(self, x: Tensor, y: Tensor) -> Tensor:
         """Add the prompt's position again before the next block, as the patches get theirs."""
         return torch.cat([y[:, :1], y[:, 1:2] + self.position, y[:, 2:]], dim=1)
-
-    def tunes(self, name: str) -> bool:
-        return is_class_token(name)

@@ -9,14 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import BlockShape, TrunkShape
 from ..models.tuned import Delta
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, PlainMethodConfig
 
 Target = Literal["qv", "qkv", "proj", "fc1", "fc2"]
 
 
-class LoRAConfig(MethodConfig):
+class LoRAConfig(PlainMethodConfig):
     """y + scale * B A x on chosen linear layers of each block; B starts at zero."""
 
     title: ClassVar[str] = "LoRA"
@@ -28,12 +28,9 @@ class LoRAConfig(MethodConfig):
     )
     scale: float = Field(default=1.0, gt=0, le=1000, description="factor on the product (alpha / rank)")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout on the input while training")
-    train_cls: bool = Field(
-        default=False, description="also train the class token, which pre-training does not provide"
-    )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return LoRA(self, trunk)
+    def build(self, shape: TrunkShape) -> Method:
+        return LoRA(self, shape)
 
 
 class LowRank(nn.Module):
@@ -57,26 +54,26 @@ class LowRank(nn.Module):
         return torch.cat(pieces, dim=-1) if len(pieces) > 1 else pieces[0]
 
 
+_OPERATIONS = {"qv": "attn.qkv", "qkv": "attn.qkv", "proj": "attn.proj", "fc1": "mlp.fc1", "fc2": "mlp.fc2"}
+
+
+def _row(block: BlockShape, target: Target, config: LoRAConfig) -> LowRank:
+    dim, hidden = block.dim, block.hidden
+    if target == "qv":
+        return LowRank(dim, (0, 2), dim, config)
+    inputs, width = {"qkv": (dim, 3 * dim), "proj": (dim, dim), "fc1": (dim, hidden), "fc2": (hidden, dim)}[target]
+    return LowRank(inputs, (0,), width, config)
+
+
 class LoRA(Method):
-    def __init__(self, config: LoRAConfig, trunk: PointTransformer) -> None:
+    def __init__(self, config: LoRAConfig, shape: TrunkShape) -> None:
         super().__init__()
-        dim, hidden = trunk.config.dim, int(trunk.config.dim * trunk.config.mlp_ratio)
         self.train_cls = config.train_cls
-        makers = {
-            "qv": ("attn.qkv", dim, (0, 2), dim),
-            "qkv": ("attn.qkv", dim, (0,), 3 * dim),
-            "proj": ("attn.proj", dim, (0,), dim),
-            "fc1": ("mlp.fc1", dim, (0,), hidden),
-            "fc2": ("mlp.fc2", hidden, (0,), dim),
-        }
-        self.operations = [
-            (f"blocks.{i}.{makers[target][0]}", target) for i in range(trunk.config.depth) for target in config.targets
+        found: list[tuple[BlockShape, Target]] = [
+            (block, target) for block in shape.blocks for target in config.targets
         ]
-        self.rows = nn.ModuleList(LowRank(*makers[target][1:], config) for _, target in self.operations)
+        self.operations = [f"{block.name}.{_OPERATIONS[target]}" for block, target in found]
+        self.rows = nn.ModuleList(_row(block, target, config) for block, target in found)
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
-        for (operation, _), row in zip(self.operations, self.rows):
-            yield operation, row
-
-    def tunes(self, name: str) -> bool:
-        return self.train_cls and is_class_token(name)
+        yield from zip(self.operations, self.rows)

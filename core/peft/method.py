@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..models.head import Part
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import Positions, TrunkShape
 from ..models.tuned import Delta
 from ..schema import Config
 
@@ -18,19 +19,38 @@ class MethodConfig(Config):
 
     title: ClassVar[str]
     source: ClassVar[str] = ""
-    positions: ClassVar[Literal["every-block", "once"]] = "every-block"
+    positions: ClassVar[Positions] = "every-block"
 
-    def build(self, trunk: PointTransformer) -> Method:
-        """Return the method's trainable modules, sized for `trunk`; UserError where the two cannot go together."""
+    def check(self, shape: TrunkShape) -> None:
+        """Raise UserError where the method cannot work on a backbone of this shape."""
+
+    def build(self, shape: TrunkShape) -> Method:
+        """Return the method's trainable modules for a backbone of this shape, which `check` has accepted."""
         raise NotImplementedError
 
-    def head_parts(self) -> tuple[Part, ...]:
+    def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
         """Return what the published head joins."""
-        return ("cls", "patch-max")
+        return shape.pools
+
+
+class PlainMethodConfig(MethodConfig):
+    """Base of methods that were published both with and without training the class token."""
+
+    train_cls: bool = Field(
+        default=False, description="also train the class token, where pre-training does not provide it"
+    )
+
+    def trained_token(self, shape: TrunkShape) -> frozenset[str]:
+        """Return the class token's parameters if they train."""
+        return shape.fresh if self.train_cls else frozenset()
 
 
 class Method(nn.Module):
-    """Trainable modules and the rows that attach them. The base adds nothing and trains nothing."""
+    """Trainable modules and the rows that attach them. The base trains `tuned_names` of the backbone."""
+
+    def __init__(self, tuned_names: frozenset[str] = frozenset()) -> None:
+        super().__init__()
+        self.tuned_names = tuned_names
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
         """Yield (name of an operation of the backbone, delta)."""
@@ -38,13 +58,15 @@ class Method(nn.Module):
 
     def tunes(self, name: str) -> bool:
         """Return whether the backbone's own parameter `name` is trained."""
-        return False
+        return name in self.tuned_names
 
     def penalty(self) -> Tensor | None:
         """Return what is added to the loss after a forward pass, or None."""
         return None
 
 
-def is_class_token(name: str) -> bool:
-    """Return whether a backbone parameter belongs to the class token, which pre-training does not provide."""
-    return name in ("cls_token", "cls_pos")
+def with_prompts(shape: TrunkShape, part: Part) -> tuple[Part, ...]:
+    """Return class token, pooled prompts and patches; without them where the published head joins no patches."""
+    if "patch-max" not in shape.pools:
+        return shape.pools
+    return ("cls", part, "patch-max")

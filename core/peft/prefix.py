@@ -9,24 +9,21 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import TrunkShape
 from ..models.tuned import Delta
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, PlainMethodConfig
 
 
-class PrefixConfig(MethodConfig):
+class PrefixConfig(PlainMethodConfig):
     """Learned keys and values that every token attends to, per block."""
 
     title: ClassVar[str] = "Prefix tuning"
     source: ClassVar[str] = "Prefix-tuning (ACL 2021), section 4"
     kind: Literal["prefix"] = "prefix"
     length: int = Field(default=50, ge=1, le=1000, description="keys and values per block")
-    train_cls: bool = Field(
-        default=False, description="also train the class token, which pre-training does not provide"
-    )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return Prefix(self, trunk)
+    def build(self, shape: TrunkShape) -> Method:
+        return Prefix(self, shape)
 
 
 class PrefixRow(nn.Module):
@@ -46,15 +43,11 @@ class PrefixRow(nn.Module):
 
 
 class Prefix(Method):
-    def __init__(self, config: PrefixConfig, trunk: PointTransformer) -> None:
-        super().__init__()
-        self.train_cls = config.train_cls
-        size = trunk.config
-        self.rows = nn.ModuleList(PrefixRow(config.length, size.dim, size.heads) for _ in range(size.depth))
+    def __init__(self, config: PrefixConfig, shape: TrunkShape) -> None:
+        super().__init__(config.trained_token(shape))
+        self.names = [block.name for block in shape.blocks]
+        self.rows = nn.ModuleList(PrefixRow(config.length, block.dim, block.heads) for block in shape.blocks)
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
-        for i, row in enumerate(self.rows):
-            yield f"blocks.{i}.attn.heads", row
-
-    def tunes(self, name: str) -> bool:
-        return self.train_cls and is_class_token(name)
+        for name, row in zip(self.names, self.rows):
+            yield f"{name}.attn.heads", row

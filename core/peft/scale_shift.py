@@ -5,15 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..models.point_transformer import PointTransformer
-
-
-def block_widths(trunk: PointTransformer) -> dict[str, int]:
-    """Return {operation: width of its answer} of the norms and linear layers in all blocks."""
-    dim, hidden = trunk.config.dim, int(trunk.config.dim * trunk.config.mlp_ratio)
-    inner = {"norm1": dim, "attn.qkv": 3 * dim, "attn.proj": dim, "norm2": dim, "mlp.fc1": hidden, "mlp.fc2": dim}
-    return {f"blocks.{i}.{name}": width for i in range(trunk.config.depth) for name, width in inner.items()}
-
 
 class ScaleShift(nn.Module):
     """y to gamma * y + beta, per channel of the last axis (SSF, NeurIPS 2022, section 3.2; DAPT, section 3.2).

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from ..models.head import ClassificationHead
 from ..models.layouts import check_names
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import Trunk
 from ..models.tuned import attach, detach
 from .method import Method
 
 
 class Tuned(nn.Module):
-    """Points (B, N, 3) in, logits (B, C) out; only the method, the head and what the method tunes get gradients.
+    """Inputs (points or images) in, logits (B, C) out; only method, head and what the method tunes get gradients.
 
     The trunk's own tensors are never changed: what trains or drifts is replaced by a copy, and `release` puts the
     originals back, so one resident trunk can serve many adapters, one after another.
@@ -27,7 +27,7 @@ class Tuned(nn.Module):
 
     def __init__(
         self,
-        trunk: PointTransformer,
+        trunk: Trunk,
         method: Method,
         head: ClassificationHead,
         *,
@@ -56,7 +56,7 @@ class Tuned(nn.Module):
                 self._originals[name] = buffer
                 _put(self.trunk, name, buffer.clone())
 
-    def release(self) -> PointTransformer:
+    def release(self) -> Trunk:
         """Take the method off and put the trunk's own tensors back, bit for bit; the model is unusable afterwards."""
         for name, original in self._originals.items():
             _put(self.trunk, name, original)

@@ -9,12 +9,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ..models.point_transformer import PointTransformer
+from ..models.trunk import TrunkShape
 from ..models.tuned import Delta
-from .method import Method, MethodConfig, is_class_token
+from .method import Method, PlainMethodConfig
 
 
-class VPTConfig(MethodConfig):
+class VPTConfig(PlainMethodConfig):
     """Prompts before the first block (shallow), or fresh ones before each block (deep)."""
 
     title: ClassVar[str] = "VPT"
@@ -25,10 +25,15 @@ class VPTConfig(MethodConfig):
     )
     prompts: int = Field(default=10, ge=1, le=1000, description="prompts per place")
     positions_too: bool = Field(default=True, description="a learned position is added to each prompt")
-    train_cls: bool = Field(default=True, description="also train the class token, which pre-training does not provide")
+    train_cls: bool = Field(
+        default=True, description="also train the class token, where pre-training does not provide it"
+    )
 
-    def build(self, trunk: PointTransformer) -> Method:
-        return VPT(self, trunk)
+    def check(self, shape: TrunkShape) -> None:
+        shape.require_insertable(self.title)
+
+    def build(self, shape: TrunkShape) -> Method:
+        return VPT(self, shape)
 
 
 class PromptRow(nn.Module):
@@ -52,10 +57,9 @@ class PromptRow(nn.Module):
 
 
 class VPT(Method):
-    def __init__(self, config: VPTConfig, trunk: PointTransformer) -> None:
-        super().__init__()
-        self.train_cls = config.train_cls
-        dim, count, depth = trunk.config.dim, config.prompts, trunk.config.depth
+    def __init__(self, config: VPTConfig, shape: TrunkShape) -> None:
+        super().__init__(config.trained_token(shape))
+        dim, count, depth = shape.dim, config.prompts, len(shape.blocks)
         places = depth if config.depth == "deep" else 1
         self.rows = nn.ModuleList(
             PromptRow(count, dim, config.positions_too, before=count if i else 0) for i in range(places)
@@ -67,6 +71,3 @@ class VPT(Method):
         for i, row in enumerate(self.rows):
             yield ("tokens" if i == 0 else f"blocks.{i - 1}"), row
         yield self.last, self.take_off  # what reads the tokens finds class token and patches only
-
-    def tunes(self, name: str) -> bool:
-        return self.train_cls and is_class_token(name)

@@ -23,14 +23,13 @@ def backbones(as_json: bool) -> None:
       pointsmith train --backbone point-mae --set backbone.weights=pretrain.pth
     """
     from ...core.config import choices
-    from ...core.models.point_transformer import PointTransformer
 
     rows: list[dict[str, Any]] = [
         {
             "kind": kind,
             "title": cls.title,
             "about": about(cls),
-            "parameters": sum(parameter.numel() for parameter in PointTransformer(cls()).parameters()),
+            "parameters": sum(parameter.numel() for parameter in cls().build("every-block").parameters()),
             "weights": _origin(cls),
             "homepage": cls.source.homepage,
             "settings": settings(cls),

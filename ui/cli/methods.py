@@ -62,23 +62,25 @@ def entries(classes: int) -> list[Entry]:
     """Return every method with its defaults, each followed by its published presets."""
     from ...core.config import choices
     from ...core.importing import importable
+    from ...core.models.backbones import PointMAEConfig
     from ...core.recipes import recipes
 
+    shape = PointMAEConfig().shape
     runs = {name: recipe.config() for name, recipe in recipes().items()}
     found: list[Entry] = []
     for kind, cls in choices("method").items():
         method: Any = cls()
-        found.append(Entry(method, None, None, method.head_parts(), classes))
+        found.append(Entry(method, None, None, method.head_parts(shape), classes))
         for name, preset in importable().items():
             if preset.method.kind != kind or kind == "full":
                 continue
-            parts = preset.parts or preset.method.head_parts()
+            parts = preset.parts or preset.method.head_parts(shape)
             bench = preset.benchmark
             same = (
                 name
                 for name, run in runs.items()
                 if run.method == preset.method
-                and (run.head.parts or run.method.head_parts()) == parts
+                and (run.head.parts or run.method.head_parts(shape)) == parts
                 and (run.data.preparation.points, run.data.preparation.normalize) == (bench.points, bench.normalize)
             )
             found.append(Entry(preset.method, name, next(same, None), parts, len(bench.classes)))

@@ -1,0 +1,132 @@
+"""What a backbone is to the rest of the program: a config that builds it, and a shape that methods are sized by.
+
+Shapes: B inputs, L tokens, G patches, D width. Where tokens may be inserted, they stand class token first, prompts
+next, patches last: cls = x[:, 0], prompts = x[:, 1:-G], patches = x[:, -G:].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..errors import UserError
+from ..schema import Config
+from .head import HeadKind, Part
+
+Modality = Literal["points", "images"]
+Positions = Literal["every-block", "once"]
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """One transformer block: its name among the backbone's modules, token width, heads, hidden width of its MLP."""
+
+    name: str
+    dim: int
+    heads: int
+    hidden: int
+
+    def widths(self) -> dict[str, int]:
+        """Return {operation: width of its answer} of the block's norms and linear layers."""
+        inner = {
+            "norm1": self.dim,
+            "attn.qkv": 3 * self.dim,
+            "attn.proj": self.dim,
+            "norm2": self.dim,
+            "mlp.fc1": self.hidden,
+            "mlp.fc2": self.dim,
+        }
+        return {f"{self.name}.{name}": width for name, width in inner.items()}
+
+
+@dataclass(frozen=True)
+class TrunkShape:
+    """All that a method has to know of a backbone, known before any weight exists."""
+
+    title: str
+    blocks: tuple[BlockShape, ...]
+    """In the order in which they run."""
+    embeds: tuple[tuple[str, int], ...]
+    """(operation, width) of what makes tokens of patches."""
+    norms: tuple[tuple[str, int], ...]
+    """(operation, width) of the norms behind the last blocks."""
+    dim: int
+    """Width of the tokens that the head sees."""
+    patches: int
+    fresh: frozenset[str]
+    """Class-token parameters that pre-training does not provide."""
+    insertable: bool
+    """Whether a class token stands first and prompts may be inserted behind it."""
+    pools: tuple[Part, ...]
+    """What the published head joins when the method adds nothing to it."""
+    head: HeadKind
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """{operation: width of its answer} of the norms and linear layers in all blocks."""
+        return {name: width for block in self.blocks for name, width in block.widths().items()}
+
+    def require_insertable(self, method: str, remedy: str = "") -> None:
+        """Refuse a method that inserts prompts where the backbone's tokens have no place for them."""
+        if not self.insertable:
+            raise UserError(
+                f"{method} inserts prompts among the tokens, and {self.title} has no place for them: "
+                "it has no class token, its attention is local, and its tokens are pooled from stage to stage",
+                remedy=remedy or "Choose adaptformer, adapter, lora, ssf, prefix, bitfit, norm-tuning, probe or full",
+            )
+
+
+class TrunkConfig(Config):
+    """Base of every backbone's settings."""
+
+    modality: ClassVar[Modality] = "points"
+
+    weights: str = Field(
+        default="pretrained",
+        description="`pretrained` (the file this backbone is named after), `random`, a path to .safetensors or .pth, "
+        "or `included` (an imported adapter that carries its whole backbone)",
+    )
+    drop_path: float = Field(
+        default=0.1, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less"
+    )
+
+    @property
+    def shape(self) -> TrunkShape:
+        raise NotImplementedError
+
+    @property
+    def least_points(self) -> int:
+        """The fewest points a cloud may have."""
+        return 1
+
+    def build(self, positions: Positions) -> Trunk:
+        """Return the backbone with fresh weights; `positions` is how the method was published."""
+        raise NotImplementedError
+
+
+class Trunk(nn.Module):
+    """Inputs in, tokens (B, L, D) out, after the final norm. Points are (B, N, 3), images (B, 3, H, W)."""
+
+    def __init__(self, shape: TrunkShape) -> None:
+        super().__init__()
+        self.shape = shape
+
+    @property
+    def num_patches(self) -> int:
+        return self.shape.patches
+
+    def places(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (tokens (B, L, D), centres of the patches (B, G, 3) in the order of the patch tokens)."""
+        raise NotImplementedError
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.places(inputs)[0]
+
+    def blocks_in_order(self) -> Iterator[nn.Module]:
+        """Yield the transformer blocks as they run."""
+        for block in self.shape.blocks:
+            yield self.get_submodule(block.name)
