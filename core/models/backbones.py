@@ -5,28 +5,12 @@ Adding a backbone is one class here and its name in the union below.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field
 
 from .point_transformer import PointTransformerConfig
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a backbone's published weights come from and how its file is laid out."""
-
-    layout: str
-    """Name of the key layout, see `layouts`."""
-    asset: str | None = None
-    """A file that ships with the package, below `assets/`."""
-    repository: str | None = None
-    """Hub repository, with `filename` at `revision`."""
-    revision: str | None = None
-    filename: str = "model.safetensors"
-    homepage: str = ""
-    """Where a person finds the authors' own file."""
+from .source import Source
 
 
 class DemoBackboneConfig(PointTransformerConfig):

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from .backbones import Source
 from .files import fingerprint, read_tensors
 from .layouts import LAYOUTS, check_names, recognise
+from .source import Source
 from .trunk import Positions, Trunk, TrunkConfig
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -59,6 +60,9 @@ class Method(nn.Module):
     def tunes(self, name: str) -> bool:
         """Return whether the backbone's own parameter `name` is trained."""
         return name in self.tuned_names
+
+    def begin_step(self, rng: np.random.Generator) -> None:
+        """Prepare for one training step; all that is random in it may come from `rng` only, so that runs can resume."""
 
     def penalty(self) -> Tensor | None:
         """Return what is added to the loss after a forward pass, or None."""

@@ -131,6 +131,7 @@ class Trainer:
         points = augment(points, config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
         set_learning_rate(self.optimizer, lr)
+        self.model.method.begin_step(np.random.default_rng([config.seed, 3, state.step]))
         with computing_in(self.precision, self.device):
             logits = self.model(points)
         loss = F.cross_entropy(logits.float(), labels)
