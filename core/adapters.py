@@ -43,6 +43,8 @@ class AdapterConfig(Config):
     library_name: str = "pointsmith"
     adapter_type: str
     run: RunConfig
+    merged_from: RunConfig | None = None
+    """The run that was trained, where parts of its method have been folded into the backbone since."""
     classes: tuple[str, ...]
     preparation: Preparation
     backbone: BackboneOrigin
@@ -99,7 +101,7 @@ def save_adapter(folder: Path, built: Built, config: AdapterConfig) -> int:
         _write(draft / CONFIG_NAME, json.dumps(content, indent=2) + "\n")
         small = {key: content[key] for key in ("library_name", "adapter_type", "format_version", "classes")}
         _write(draft / "config.json", json.dumps({**small, "backbone": config.backbone.kind}, indent=2) + "\n")
-        _write(draft / "README.md", card.render(config.model_dump(), config.run.to_yaml()))
+        _write(draft / "README.md", card.render(config.model_dump(), (config.merged_from or config.run).to_yaml()))
         draft.chmod(0o755)
         (draft / WEIGHTS_NAME).chmod(0o644)
         if folder.exists():

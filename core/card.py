@@ -34,6 +34,7 @@ def render(config: dict[str, Any], run_yaml: str) -> str:
         f"| Data fingerprint | `{config['dataset_fingerprint'] or 'unknown'}` |",
         *_metrics(config["metrics"]),
         "",
+        *_merged(config),
         "## Use it",
         "",
         "```bash",
@@ -56,6 +57,17 @@ def render(config: dict[str, Any], run_yaml: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _merged(config: dict[str, Any]) -> list[str]:
+    if not config["merged_from"]:
+        return []
+    before = config["merged_from"]["method"]["kind"]
+    return [
+        f"This is a `{before}` adapter whose foldable parts are now inside the backbone, which is included: the same "
+        "answers at less cost. It cannot be taken off again.",
+        "",
+    ]
 
 
 def _metrics(metrics: dict[str, Any]) -> list[str]:

@@ -85,7 +85,9 @@ class PointTransformer(Trunk):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.cls_pos = nn.Parameter(torch.zeros(1, 1, dim))
         self.tokens = nn.Identity()
-        self.blocks = make_blocks(dim, config.depth, config.heads, config.mlp_ratio, config.drop_path)
+        self.blocks = make_blocks(
+            dim, config.depth, config.heads, config.mlp_ratio, config.drop_path, config.qkv_bias
+        )
         self.norm = nn.LayerNorm(dim)
         initialise(self)
         nn.init.trunc_normal_(self.cls_token, std=0.02)

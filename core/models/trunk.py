@@ -90,6 +90,10 @@ class TrunkConfig(Config):
         description="`pretrained` (the file this backbone is named after), `random`, a path to .safetensors or .pth, "
         "or `included` (an imported adapter that carries its whole backbone)",
     )
+    qkv_bias: bool = Field(
+        default=False,
+        description="queries, keys and values have a bias: none as published in 3D; folding a shift in makes one",
+    )
     drop_path: float = Field(
         default=0.1, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less"
     )
@@ -102,6 +106,10 @@ class TrunkConfig(Config):
     def least_points(self) -> int:
         """The fewest points a cloud may have."""
         return 1
+
+    def example_size(self, points: int) -> tuple[int, ...]:
+        """Return the shape of a batch of one input, a cloud of `points` points unless the backbone sees images."""
+        return (1, points, 3)
 
     def build(self, positions: Positions) -> Trunk:
         """Return the backbone with fresh weights; `positions` is how the method was published."""

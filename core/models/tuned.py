@@ -8,11 +8,20 @@ never a lambda, so that a model with deltas can be copied and compiled.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 Delta = Callable[[Any, Any], Any]
+
+
+@runtime_checkable
+class Foldable(Protocol):
+    """A delta that can become part of the frozen operation, so that it costs nothing when deployed."""
+
+    def fold(self, operation: nn.Module) -> None:
+        """Change the operation's own weights so that it alone answers what operation and delta answered."""
+        ...
 
 
 def tuned(operation: nn.Module, x: Any) -> Any:

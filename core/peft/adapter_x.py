@@ -64,6 +64,9 @@ class MixtureConfig(MethodConfig):
     )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="dropout inside the experts while training")
 
+    def folded(self) -> MethodConfig:
+        return self.model_copy(update={"tfts": False}) if self.tfts else super().folded()
+
     def check(self, shape: TrunkShape) -> None:
         if self.prompts != "none":
             shape.require_insertable(f"{self.title}'s Prompt Generator", "Set method.prompts to none")

@@ -7,7 +7,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ..models.trunk import TrunkShape
-from .method import Method, PlainMethodConfig
+from .method import Method, MethodConfig, PlainMethodConfig
+from .probe import ProbeConfig
 
 
 class BitFitConfig(PlainMethodConfig):
@@ -19,6 +20,9 @@ class BitFitConfig(PlainMethodConfig):
     where: Literal["blocks", "all"] = Field(
         default="blocks", description="biases of the transformer blocks, or all of them"
     )
+
+    def folded(self) -> MethodConfig:
+        return ProbeConfig()
 
     def build(self, shape: TrunkShape) -> Method:
         return BitFit(self, shape)
@@ -39,6 +43,9 @@ class NormTuningConfig(PlainMethodConfig):
     title: ClassVar[str] = "Norm tuning"
     source: ClassVar[str] = "the norms that Adapter-X (arXiv 2406.03051) trains per block, alone"
     kind: Literal["norm-tuning"] = "norm-tuning"
+
+    def folded(self) -> MethodConfig:
+        return ProbeConfig()
 
     def build(self, shape: TrunkShape) -> Method:
         return NormTuning(self, shape)

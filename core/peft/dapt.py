@@ -33,6 +33,9 @@ class DAPTConfig(MethodConfig):
         description="scale and shift after every operation; off where they have been folded into the backbone",
     )
 
+    def folded(self) -> MethodConfig:
+        return self.model_copy(update={"tfts": False}) if self.tfts else super().folded()
+
     def check(self, shape: TrunkShape) -> None:
         shape.require_insertable(self.title)
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from ..models.trunk import TrunkShape
 from .method import Method, MethodConfig
+from .probe import ProbeConfig
 
 
 class FullConfig(MethodConfig):
@@ -14,6 +15,9 @@ class FullConfig(MethodConfig):
     title: ClassVar[str] = "Full fine-tuning"
     source: ClassVar[str] = "Point-MAE (ECCV 2022), section 4.2"
     kind: Literal["full"] = "full"
+
+    def folded(self) -> MethodConfig:
+        return ProbeConfig()
 
     def build(self, shape: TrunkShape) -> Method:
         return Full()

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..models.trunk import BlockShape, TrunkShape
 from ..models.tuned import Delta
-from .method import Method, PlainMethodConfig
+from .method import Method, MethodConfig, PlainMethodConfig
+from .probe import ProbeConfig
 
 Target = Literal["qv", "qkv", "proj", "fc1", "fc2"]
 
@@ -29,6 +30,9 @@ class LoRAConfig(PlainMethodConfig):
     scale: float = Field(default=1.0, gt=0, le=1000, description="factor on the product (alpha / rank)")
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="dropout on the input while training")
 
+    def folded(self) -> MethodConfig:
+        return ProbeConfig()
+
     def build(self, shape: TrunkShape) -> Method:
         return LoRA(self, shape)
 
@@ -45,6 +49,15 @@ class LowRank(nn.Module):
         self.up = nn.ParameterList(torch.zeros(width, config.rank) for _ in self.places)
         for matrix in self.down:
             nn.init.kaiming_uniform_(matrix, a=5**0.5)
+
+    @torch.no_grad()
+    def fold(self, operation: nn.Module) -> None:
+        """Make the product part of the linear layer."""
+        assert isinstance(operation, nn.Linear)
+        weight = operation.weight.clone()
+        for place, down, up in zip(self.places, self.down, self.up):
+            weight[place * self.width : (place + 1) * self.width] += self.scale * (up @ down)
+        operation.weight = nn.Parameter(weight, requires_grad=False)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         x = self.dropout(x)

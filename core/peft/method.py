@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
+from ..errors import UserError
 from ..models.head import Part
 from ..models.trunk import Positions, TrunkShape
 from ..models.tuned import Delta
@@ -28,6 +29,13 @@ class MethodConfig(Config):
     def build(self, shape: TrunkShape) -> Method:
         """Return the method's trainable modules for a backbone of this shape, which `check` has accepted."""
         raise NotImplementedError
+
+    def folded(self) -> MethodConfig:
+        """Return what remains of the method when all that can be folded into the backbone has been."""
+        raise UserError(
+            f"Nothing of {self.title} can be folded into the backbone: its updates depend on what they see",
+            remedy="Use the adapter as it is",
+        )
 
     def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
         """Return what the published head joins."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from ..errors import UserError
 from ..models.trunk import TrunkShape
-from .method import Method, PlainMethodConfig
+from .method import Method, MethodConfig, PlainMethodConfig
 
 
 class ProbeConfig(PlainMethodConfig):
@@ -14,6 +15,9 @@ class ProbeConfig(PlainMethodConfig):
     title: ClassVar[str] = "Probe"
     source: ClassVar[str] = "DAPT (CVPR 2024), table 1"
     kind: Literal["probe"] = "probe"
+
+    def folded(self) -> MethodConfig:
+        raise UserError("A probe changes nothing in the backbone: there is nothing to fold", remedy="Use it as it is")
 
     def build(self, shape: TrunkShape) -> Method:
         return Method(self.trained_token(shape))

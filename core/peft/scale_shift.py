@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..models.patch_embed import PatchEmbed, scale_output
+
 
 class ScaleShift(nn.Module):
     """y to gamma * y + beta, per channel of the last axis (SSF, NeurIPS 2022, section 3.2; DAPT, section 3.2).
@@ -16,6 +18,15 @@ class ScaleShift(nn.Module):
         super().__init__()
         self.gamma = nn.Parameter(torch.empty(width).normal_(1.0, 0.02))
         self.beta = nn.Parameter(torch.empty(width).normal_(0.0, 0.02))
+
+    @torch.no_grad()
+    def fold(self, operation: nn.Module) -> None:
+        """Make scale and shift part of a norm, a linear layer or a patch embedding."""
+        if isinstance(operation, PatchEmbed):
+            operation.absorb(self.gamma, self.beta)
+            return
+        assert isinstance(operation, (nn.Linear, nn.LayerNorm)), type(operation).__name__
+        scale_output(operation, self.gamma, self.beta)
 
     def forward(self, x: Tensor | None, y: Tensor) -> Tensor:
         return torch.addcmul(self.beta, y, self.gamma)

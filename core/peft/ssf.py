@@ -10,7 +10,8 @@ from torch import nn
 
 from ..models.trunk import TrunkShape
 from ..models.tuned import Delta
-from .method import Method, PlainMethodConfig
+from .method import Method, MethodConfig, PlainMethodConfig
+from .probe import ProbeConfig
 from .scale_shift import ScaleShift
 
 
@@ -21,6 +22,9 @@ class SSFConfig(PlainMethodConfig):
     source: ClassVar[str] = "SSF (NeurIPS 2022), section 3.2"
     kind: Literal["ssf"] = "ssf"
     ends: bool = Field(default=False, description="also after the patch embedding and after the final norm")
+
+    def folded(self) -> MethodConfig:
+        return ProbeConfig()
 
     def build(self, shape: TrunkShape) -> Method:
         return SSF(self, shape)

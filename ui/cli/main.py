@@ -22,6 +22,7 @@ VERBS = {
     "predict": ("predict", "predict", "Classify clouds with an adapter."),
     "pretrain": ("pretrain", "pretrain", "Pre-train a backbone on unlabelled clouds."),
     "import": ("importing", "import_", "Turn a published checkpoint into an adapter."),
+    "merge": ("merge", "merge", "Fold an adapter into its backbone for deployment."),
     "submit": ("runs", "submit", "Put a run into the queue of a running service."),
     "runs": ("runs", "runs", "List the service's runs, show or follow one."),
     "cancel": ("runs", "cancel", "Cancel a queued or running run."),
