@@ -61,6 +61,11 @@ class RunConfig(Config):
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto", description="auto: bf16 on GPUs that have it, float32 elsewhere"
     )
+    recompute: bool = Field(
+        default=False,
+        description="keep only each block's input while training and make the rest again for the gradients: "
+        "much less memory, about a third more time",
+    )
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="seed of initialisation, order, augmentation and dropout"
     )

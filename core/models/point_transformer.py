@@ -119,8 +119,8 @@ class PointTransformer(Trunk):
         x = tuned(self.tokens, x)
         if self.positions == "once":
             x = self.place(x, position)
-        for block in self.blocks:
-            x = tuned(block, self.place(x, position) if self.positions == "every-block" else x)
+        for i, block in enumerate(self.blocks):
+            x = self.run(f"blocks.{i}", block, self.place(x, position) if self.positions == "every-block" else x)
         return tuned(self.norm, x)
 
     def place(self, x: Tensor, position: Tensor) -> Tensor:

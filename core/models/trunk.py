@@ -6,16 +6,18 @@ next, patches last: cls = x[:, 0], prompts = x[:, 1:-G], patches = x[:, -G:].
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from ..errors import UserError
 from ..schema import Config
 from .head import HeadKind, Part
+from .tuned import tuned
 
 Modality = Literal["points", "images"]
 Positions = Literal["every-block", "once"]
@@ -122,6 +124,7 @@ class Trunk(nn.Module):
     def __init__(self, shape: TrunkShape) -> None:
         super().__init__()
         self.shape = shape
+        self.recomputed: frozenset[str] = frozenset()
 
     @property
     def num_patches(self) -> int:
@@ -134,7 +137,12 @@ class Trunk(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         return self.places(inputs)[0]
 
-    def blocks_in_order(self) -> Iterator[nn.Module]:
-        """Yield the transformer blocks as they run."""
-        for block in self.shape.blocks:
-            yield self.get_submodule(block.name)
+    def recompute(self, names: frozenset[str]) -> None:
+        """Have these blocks keep only their input while training; their insides are made again in the backward pass."""
+        self.recomputed = names
+
+    def run(self, name: str, block: nn.Module, x: Any) -> Any:
+        """Return the answer of the block of this name, with its deltas."""
+        if name in self.recomputed and torch.is_grad_enabled():
+            return checkpoint(tuned, block, x, use_reentrant=False)  # pyright: ignore[reportUnknownVariableType]
+        return tuned(block, x)

@@ -21,7 +21,7 @@ from ..models.trunk import Positions, TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import Bottleneck, DynamicAdapter
 from .method import Method, MethodConfig, with_prompts
-from .mixture import Routing, SharedMixture
+from .mixture import Routing, SharedMixture, balance
 from .scale_shift import ScaleShift
 
 
@@ -123,14 +123,29 @@ class MixtureBlock(nn.Module):
         super().__init__()
         # Lists hide modules: a shared one has one owner and is saved once.
         self._shared: list[SharedMixture | ScaleShift | None] = [mixture, generator]
+        self.balances = config.balance > 0
         self.place, self.gelu = config.place, config.prompt_gelu
         self.width_parts = config.heads if config.prompt_width == "sub-token" else 1
         self._update: Tensor | None = None
+        self._balance: Tensor | None = None
+        self._asked = False
+
+    def ask(self) -> None:
+        """Have the next pass, and only it, leave its balance term: one that is recomputed must not leave another."""
+        self._asked = True
+
+    def take_balance(self) -> Tensor | None:
+        taken, self._balance = self._balance, None
+        return taken
 
     def add_update(self, x: Tensor, y: Tensor) -> Tensor:
         mixture = self._shared[0]
         assert isinstance(mixture, SharedMixture)
-        update = mixture(y if self.place == "serial" else x)
+        update, gates = mixture(y if self.place == "serial" else x)
+        if self.balances and torch.is_grad_enabled():
+            term = balance(gates)  # made again where the block is, because its gradient needs it, but left only once
+            if self._asked:
+                self._balance, self._asked = term, False
         if self._shared[1] is not None:
             self._update = update
         return y + update
@@ -150,6 +165,7 @@ class AdapterX(Method):
         super().__init__(shape.fresh)
         self.config = config
         self.names = [block.name for block in shape.blocks]
+        self.first = shape.embeds[0][0]
         widths = [block.dim for block in shape.blocks]
         made = list(dict.fromkeys(widths)) if config.shared else widths
         self.mixtures = nn.ModuleList(_mixture(config, dim) for dim in made)
@@ -176,6 +192,7 @@ class AdapterX(Method):
         return found
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
+        yield self.first, self.ask_for_balance
         if self.tfts is not None:
             yield from zip(self.tfts_names, self.tfts)
         for name, row in zip(self.names, self.rows):
@@ -186,10 +203,17 @@ class AdapterX(Method):
     def tunes(self, name: str) -> bool:
         return super().tunes(name) or (self.config.tune_norm2 and ".norm2." in name)
 
+    def ask_for_balance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Before the blocks of a training pass: have each leave its balance term."""
+        if self.training and self.config.balance:
+            for row in self.rows:
+                row.ask()
+        return y
+
     def penalty(self) -> Tensor | None:
-        """Return the balance loss of the blocks since the last call, times its factor."""
-        terms: list[Tensor] = [term for mixture in self.mixtures for term in mixture.take_balance()]  # type: ignore[operator]
-        if not terms or self.config.balance == 0:
+        """Return the balance loss of the last pass's blocks, times its factor."""
+        terms = [term for row in self.rows if (term := row.take_balance()) is not None]
+        if not terms:
             return None
         whole = torch.stack(terms)
         return self.config.balance * (whole.mean() if self.config.balance_over_blocks == "mean" else whole.sum())

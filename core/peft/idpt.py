@@ -106,6 +106,9 @@ class IDPT(Method):
         for i in range(self.layer, self.depth - 1):
             yield f"blocks.{i}", self.place
 
+    def runs_once(self) -> frozenset[str]:
+        return frozenset((f"blocks.{self.layer - 1}",))
+
     def insert(self, x: Tensor, y: Tensor) -> Tensor:
         """Insert the generated prompt, with its position, behind the class token."""
         prompt = self.generator(y[:, -self.patches :]) + self.position

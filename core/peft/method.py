@@ -69,6 +69,10 @@ class Method(nn.Module):
         """Return whether the backbone's own parameter `name` is trained."""
         return name in self.tuned_names
 
+    def runs_once(self) -> frozenset[str]:
+        """Return the blocks whose deltas must not run again in a backward pass: they keep statistics."""
+        return frozenset()
+
     def begin_step(self, rng: np.random.Generator) -> None:
         """Prepare for one training step; all that is random in it may come from `rng` only, so that runs can resume."""
 

@@ -37,7 +37,7 @@ class SharedMixture(nn.Module):
 
     `top-1`: each sub-token goes to its most probable expert, whose answer is multiplied by its gate (figure 2; Switch
     Transformer). `dense`: the sum of all experts' answers weighted by their gates (equation 3, algorithm 1).
-    Every call leaves a balance term for `take_balance`.
+    Answers (mixed tokens, gates (X, N)); see `balance`.
     """
 
     def __init__(
@@ -47,16 +47,12 @@ class SharedMixture(nn.Module):
         self.experts = nn.ModuleList(experts)
         self.router = Router(dim // heads, rank, len(experts), normalise)
         self.heads, self.routing = heads, routing
-        self._balance: list[Tensor] = []
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         sub = x.reshape(-1, x.shape[-1] // self.heads)
         gates = tuned(self.router, sub)
-        if self.training:
-            self._balance.append(balance(gates))
-        return (
-            self._dense(sub, gates).view(x.shape) if self.routing == "dense" else self._top1(sub, gates).view(x.shape)
-        )
+        mixed = self._dense(sub, gates) if self.routing == "dense" else self._top1(sub, gates)
+        return mixed.view(x.shape), gates
 
     def _dense(self, sub: Tensor, gates: Tensor) -> Tensor:
         weighted = [expert(sub) * gates[:, p : p + 1] for p, expert in enumerate(self.experts)]
@@ -69,11 +65,6 @@ class SharedMixture(nn.Module):
             mine = (chosen[:, 0] == p).nonzero()[:, 0]
             answer = answer.index_copy(0, mine, (expert(sub[mine]) * gate[mine]).to(sub.dtype))
         return answer
-
-    def take_balance(self) -> list[Tensor]:
-        """Return the balance terms of the blocks since the last call, one each, and forget them."""
-        taken, self._balance = self._balance, []
-        return taken
 
 
 def balance(gates: Tensor) -> Tensor:

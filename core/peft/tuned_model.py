@@ -62,10 +62,15 @@ class Tuned(nn.Module):
             _put(self.trunk, name, original)
         for module in self.trunk.modules():
             detach(module)
+        self.trunk.recompute(frozenset())
         return self.trunk
 
     def forward(self, points: Tensor) -> Tensor:
         return self.head(self.trunk(points), self.trunk.num_patches)
+
+    def recompute(self) -> None:
+        """Trade time for memory in training: see `Trunk.recompute`."""
+        self.trunk.recompute(frozenset(block.name for block in self.trunk.shape.blocks) - self.method.runs_once())
 
     def train(self, mode: bool = True) -> Tuned:
         super().train(mode)

@@ -60,6 +60,8 @@ class Trainer:
         self.precision = pick_precision(config.precision, device)
         self.built = build(config, self.classes)
         self.model = self.built.model.to(device)
+        if config.recompute:
+            self.model.recompute()
         self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
         self.checkpoints = Checkpoints(folder)
         self.points, self.labels = _on_device(dataset.train, device)
