@@ -10,7 +10,7 @@ import torch
 from pointsmith.core.building import build, measure
 from pointsmith.core.config import choices, parse_config
 from pointsmith.core.models.load import load_backbone
-from pointsmith.core.models.tuned import detach
+from pointsmith.core.models.tuned import attach, detach
 from tiny import BACKBONE, tiny_run
 
 METHODS = sorted(choices("method"))
@@ -23,13 +23,18 @@ def config_of(kind: str, **changes):
 
 def make(kind: str, **changes):
     built = build(config_of(kind, **changes), 5)
+    randomise(built.model)
+    return built.model
+
+
+def randomise(model: torch.nn.Module) -> None:
     torch.manual_seed(1)
     with torch.no_grad():  # what starts at zero would hide mistakes
-        for name, parameter in built.model.trainable():
-            parameter.add_(0.1 * torch.randn_like(parameter))
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
             if name.endswith("scale.bias"):  # the gate of the dynamic adapter, open for every token
                 parameter.fill_(1.0)
-    return built.model
 
 
 def clouds(seed: int = 0) -> torch.Tensor:
@@ -108,6 +113,44 @@ def test_every_row_of_the_table_names_an_operation_and_runs_once(kind: str) -> N
         operation.deltas = (*getattr(operation, "deltas", ()), counted(number, delta))
     model.eval()(clouds())
     assert set(calls.values()) <= {1}
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_recomputed_blocks_give_the_same_gradients_and_statistics(kind: str) -> None:
+    found = []
+    for recomputed in (False, True):
+        model = make(kind).train()
+        if recomputed:
+            model.recompute()
+        torch.manual_seed(3)  # drop path and dropout
+        loss = torch.nn.functional.cross_entropy(model(clouds()), torch.arange(4))
+        penalty = model.method.penalty()
+        (loss if penalty is None else loss + penalty).backward()
+        found.append(({n: p.grad for n, p in model.trainable()}, dict(model.named_buffers())))
+    (plain, buffers), (again, buffers_again) = found
+    for name in plain:
+        assert torch.allclose(plain[name], again[name], rtol=1e-4, atol=1e-7), name
+    assert all(torch.equal(buffers[name], buffers_again[name]) for name in buffers)
+
+
+@pytest.mark.slow
+def test_methods_compiled_one_after_another_on_one_trunk_answer_as_uncompiled() -> None:
+    """What a compiler guards on must include the deltas: a stale graph would answer for the previous method."""
+    torch._dynamo.reset()
+    trunk = load_backbone(config_of("probe").backbone, seed=0).trunk.eval()
+    compiled = torch.compile(trunk.encode, backend="eager", dynamic=False)
+    grouped = trunk.group(clouds())
+    with torch._dynamo.config.patch(recompile_limit=1000, accumulated_recompile_limit=1000), torch.no_grad():
+        for kind in [*METHODS, *reversed(METHODS)]:
+            method = config_of(kind).method.build(trunk.shape)
+            randomise(method)
+            for operation, delta in method.attachments():
+                attach(trunk.get_submodule(operation), delta)
+            method.eval()
+            assert torch.allclose(compiled(*grouped), trunk.encode(*grouped), atol=1e-5), kind
+            for module in trunk.modules():
+                detach(module)
+    torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("batchnorm", ["paper", "frozen"])
