@@ -106,6 +106,36 @@ _IDPT_VPT: tuple[Rule, ...] = (
 
 _PRETRAINING: tuple[Rule, ...] = ((r"(MAE_decoder|decoder_pos_embed|increase_dim)\..+|mask_token", None),)
 
+# ReCon: the tokens of image and text, each block's contrast branch, the frozen teachers and the projections to them.
+_RECON: tuple[Rule, ...] = (
+    (r"MAE_encoder\.(img|text)_(token|pos)", None),
+    (r"MAE_encoder\." + _BLOCK + r"(norm1|norm2|mlp|attn)_contrast\..+", None),
+    (r"(img_encoder|text_encoder|img_proj|text_proj|cls_proj)\..+", None),
+    *_PRETRAINING,
+)
+
+_ACT: tuple[Rule, ...] = (
+    (r"ACT_encoder\.(lm_head|cls_head)\..+", None),
+    (r"(ACT_decoder|decoder_pos_embed|dvae_tokenizer|proj_head)\..+|mask_token|cls_pos", None),
+)
+
+
+def _contrast(branch: str, other: str, heads: str) -> tuple[Rule, ...]:
+    """One of the two copies that contrast by momentum; the other one, the queue and the tokenizer are dropped."""
+    return (
+        *_trunk(branch + r"\."),
+        (rf"{branch}\.({heads})\..+|{branch}\.mask_token", None),
+        (rf"({other}|dvae)\..+|queue|queue_ptr", None),
+    )
+
+
+_BERT_HEADS, _MASKPOINT_HEADS = "lm_head|cls_head", "decoder|cls_head|bin_cls_head"
+_HUB_BERT_PRETRAINING: tuple[Rule, ...] = ((r"(lm_head|cls_head)\..+|mask_token", None),)
+_HUB_BERT_HEAD: tuple[Rule, ...] = (
+    (r"head\.lins\.0\.(.+)", r"head.layers.0.\1"),
+    (r"head\.lins\.1\.(.+)", r"head.layers.3.\1"),
+)
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -150,20 +180,40 @@ LAYOUTS: dict[str, Layout] = {
         (*_hub_trunk(r"MAE_encoder\."), *_PRETRAINING), lacks=_CLASS_TOKEN
     ),
     "hub/point-mae-base": Layout((*_hub_trunk(), *_HUB_HEAD)),
+    "pointbert": Layout((*_trunk(), *_HEAD)),
+    "pointbert/pretrain": Layout(_contrast("transformer_q", "transformer_k", _BERT_HEADS)),
+    "pointbert/pretrain-momentum": Layout(_contrast("transformer_k", "transformer_q", _BERT_HEADS)),
+    "hub/point-bert-base.pretrain.xumin-yu": Layout((*_hub_trunk(), *_HUB_BERT_PRETRAINING)),
+    "hub/point-bert-base": Layout((*_hub_trunk(r"encoder\."), *_HUB_BERT_HEAD)),
+    "recon/pretrain": Layout((*_trunk(r"MAE_encoder\."), *_RECON)),
+    "act/pretrain": Layout((*_trunk(r"ACT_encoder\."), *_ACT)),
+    "maskpoint/pretrain": Layout(_contrast("transformer_q", "transformer_k", _MASKPOINT_HEADS)),
 }
+
+# What tells the layouts of whole backbones apart: the first one whose every mark begins some name. A file that holds
+# the trained and the momentum copy counts as the former, as the authors' own loader takes it.
+_MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("hub/point-mae-base.pretrain.yatian-pang", ("MAE_encoder.encoder.local_mlp.",)),
+    ("recon/pretrain", ("MAE_encoder.encoder.first_conv.", "MAE_encoder.img_token")),
+    ("pointmae/pretrain", ("MAE_encoder.encoder.first_conv.",)),
+    ("act/pretrain", ("ACT_encoder.encoder.first_conv.",)),
+    ("maskpoint/pretrain", ("transformer_q.encoder.first_conv.", "transformer_q.bin_cls_head.")),
+    ("pointbert/pretrain", ("transformer_q.encoder.first_conv.", "transformer_q.lm_head.")),
+    ("pointbert/pretrain-momentum", ("transformer_k.encoder.first_conv.", "transformer_k.lm_head.")),
+    ("pointsmith", ("patch_embed.local.",)),
+    ("hub/point-bert-base", ("encoder.encoder.local_mlp.",)),
+    ("hub/point-bert-base.pretrain.xumin-yu", ("encoder.local_mlp.", "lm_head.")),
+    ("hub/point-mae-base", ("encoder.local_mlp.",)),
+    ("pointbert", ("encoder.first_conv.", "reduce_dim.")),
+    ("pointmae", ("encoder.first_conv.",)),
+)
 
 
 def recognise(names: Iterable[str]) -> str | None:
-    """Return which layout of a *pre-trained* file fits its names, or None."""
+    """Return which layout of a file with a whole backbone fits its names, or None."""
     names = list(names)
-    for layout, mark in (
-        ("hub/point-mae-base.pretrain.yatian-pang", "MAE_encoder.encoder.local_mlp."),
-        ("pointmae/pretrain", "MAE_encoder.encoder.first_conv."),
-        ("pointsmith", "patch_embed.local."),
-        ("hub/point-mae-base", "encoder.local_mlp."),
-        ("pointmae", "encoder.first_conv."),
-    ):
-        if any(name.startswith(mark) for name in names):
+    for layout, marks in _MARKS:
+        if all(any(name.startswith(mark) for name in names) for mark in marks):
             return layout
     return None
 

@@ -47,6 +47,7 @@ def load_backbone(config: TrunkConfig, *, seed: int = 0, positions: Positions = 
         raise UserError(
             f"{path.name} is of no known layout", got=sorted(tensors)[:3], expected=f"one of {', '.join(LAYOUTS)}"
         )
+    _check_kind(config, path, layout_name)
     layout = LAYOUTS[layout_name]
     given, unknown = layout.translate(tensors)
     given = {name.removeprefix("trunk."): tensor for name, tensor in given.items() if name.startswith("trunk.")}
@@ -61,6 +62,18 @@ def source_of(config: TrunkConfig) -> Source:
     """Return where the backbone of this config comes from."""
     source: Any = getattr(type(config), "source", None)
     return source if isinstance(source, Source) else Source(layout="pointsmith")
+
+
+def _check_kind(config: TrunkConfig, path: Path, layout: str) -> None:
+    """Refuse the file of another backbone, which may well be of the same sizes."""
+    source = source_of(config)
+    if source.layouts and layout not in (source.layout, *source.layouts):
+        raise UserError(
+            f"{path.name} is not a file of {config.shape.title}",
+            got=f"the layout {layout}",
+            expected=f"one of {', '.join((source.layout, *source.layouts))}",
+            remedy="Choose the backbone that the file was made for, or `own`, which takes any file of its sizes",
+        )
 
 
 def not_in_file(config: TrunkConfig) -> frozenset[str]:

@@ -23,5 +23,7 @@ class Source:
     """Of the file, where it is known; checked after every download."""
     homepage: str = ""
     """Where a person finds the authors' own file."""
+    layouts: tuple[str, ...] = ()
+    """Layouts that other files of this backbone may have; none: any that fits its sizes."""
     caveat: str = ""
     """What could not be verified about this file or its layout."""

@@ -10,8 +10,9 @@ import pytest
 import torch
 from pointsmith.core.errors import UserError
 from pointsmith.core.importing import import_checkpoint
-from pointsmith.core.models.backbones import PointMAEConfig
+from pointsmith.core.models.backbones import PointBERTConfig, PointMAEConfig
 from pointsmith.core.models.load import load_backbone
+from pointsmith.core.models.point_transformer import PointTransformerConfig
 from pointsmith.core.predict import Predictor
 from safetensors.torch import save_file
 from standin import stand_in_clouds, stand_in_weights
@@ -43,13 +44,20 @@ def test_published_logits_and_counts(name: str, tmp_path: Path) -> None:
         assert predictor.model.count()[0] == sum(case["trainable"].values())
 
 
-def test_pretraining_file_of_the_hub_fills_the_backbone(tmp_path: Path) -> None:
-    case = json.loads((GOLDEN / "hub-point-mae-base.pretrain.yatian-pang.json").read_text())
-    path = published_file(case, tmp_path)
-    loaded = load_backbone(PointMAEConfig(weights=str(path)))
-    assert loaded.initialised == {"cls_token", "cls_pos"}
-    weights = stand_in_weights(case["shapes"], case["seed"])
-    theirs = weights["MAE_encoder.blocks.blocks.7.mlp.lins.1.weight"]
+@pytest.mark.parametrize(
+    ("name", "backbone", "prefix", "drawn"),
+    [
+        ("hub-point-mae-base.pretrain.yatian-pang", PointMAEConfig, "MAE_encoder.blocks.", {"cls_token", "cls_pos"}),
+        ("hub-point-bert-base.pretrain.xumin-yu", PointBERTConfig, "", set()),
+    ],
+)
+def test_pretraining_file_of_the_hub_fills_the_backbone(
+    name: str, backbone: type[PointTransformerConfig], prefix: str, drawn: set[str], tmp_path: Path
+) -> None:
+    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    loaded = load_backbone(backbone(weights=str(published_file(case, tmp_path))))
+    assert loaded.initialised == drawn
+    theirs = stand_in_weights(case["shapes"], case["seed"])[f"{prefix}blocks.7.mlp.lins.1.weight"]
     assert torch.equal(loaded.trunk.get_parameter("blocks.7.mlp.fc2.weight"), theirs)
 
 
