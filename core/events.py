@@ -10,11 +10,13 @@ from .schema import Config
 
 
 class Stage(Config):
-    """The run entered a named stage: `data`, `backbone`, `train`, `test`, `save`."""
+    """The run entered a named stage: `data`, `backbone`, `train`, `test`, `save`; or is further within it."""
 
     kind: Literal["stage"] = "stage"
     stage: str
     message: str = ""
+    done: int | None = Field(default=None, description="bytes, where the stage is a download under way")
+    total: int | None = None
 
 
 class Note(Config):

@@ -142,6 +142,8 @@ def _attempt(folder: Path, token: int, device: str, stop: Stop, learn: Learn) ->
 def say(event: Event) -> str:
     """An event as a line of the log; '' for those that only the curves need."""
     if event.kind == "stage":
+        if event.done is not None and event.done != event.total:
+            return ""  # of a download only its end
         return f"{event.stage}: {event.message}" if event.message else event.stage
     if event.kind == "note":
         return f"{event.level}: {event.message}" if event.level == "warning" else event.message

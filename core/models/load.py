@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from .download import Progress
 from .files import fingerprint, read_tensors
 from .layouts import LAYOUTS, check_names, recognise
 from .source import Source
 from .trunk import Positions, Trunk, TrunkConfig
-
-ASSETS = Path(__file__).resolve().parents[2] / "assets"
+from .weight_files import fetch, fetching, published
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ def _check_kind(config: TrunkConfig, path: Path, layout: str) -> None:
         )
 
 
+def kind_of(config: TrunkConfig) -> str:
+    """Return the name by which the backbone is chosen."""
+    return str(getattr(config, "kind", "backbone"))
+
+
 def not_in_file(config: TrunkConfig) -> frozenset[str]:
     """Return the parameters that the backbone's file is known not to hold, without reading it."""
     if config.weights == "random":
@@ -87,32 +93,26 @@ def not_in_file(config: TrunkConfig) -> frozenset[str]:
 
 
 def locate(config: TrunkConfig) -> tuple[Path, str | None]:
-    """Return (file, name of its layout or None when the file itself must tell); fetches a Hub file that is not here."""
+    """Return (file, name of its layout or None when the file itself must tell); fetches a file that is not here.
+
+    A published file is held to its SHA-256 every time, where one is known.
+    """
     if config.weights != "pretrained":
         return Path(config.weights).expanduser(), None
     source = source_of(config)
-    if source.asset:
-        return ASSETS / source.asset, source.layout
-    if source.repository:
-        return fetch(source), source.layout
-    raise UserError(
-        "This backbone has no weights of its own", got=config.weights, expected="`random` or the path of a weight file"
-    )
-
-
-def fetch(source: Source) -> Path:
-    """Return the Hub file in the local cache, downloading it once at its pinned revision."""
-    import httpx2
-    from huggingface_hub import hf_hub_download  # pyright: ignore[reportUnknownVariableType]
-    from huggingface_hub.errors import HfHubHTTPError
-
-    assert source.repository
-    try:
-        return Path(hf_hub_download(source.repository, source.filename, revision=source.revision))
-    except (HfHubHTTPError, httpx2.HTTPError, OSError, ValueError) as error:
+    if not published(source):
         raise UserError(
-            f"The weights {source.repository}/{source.filename} are not on this machine and could not be downloaded "
-            f"({type(error).__name__})",
-            remedy=f"Connect once, or download the file from https://huggingface.co/{source.repository} or "
-            f"{source.homepage} and give its path as `weights`",
-        ) from error
+            "This backbone has no weights of its own",
+            got=config.weights,
+            expected="`random` or the path of a weight file",
+        )
+    path = fetch(kind_of(config), source).path
+    placed_by_hand = not (source.asset or source.repository or source.url)
+    return path, None if placed_by_hand else source.layout
+
+
+def fetching_of(config: TrunkConfig) -> Generator[Progress, None, None]:
+    """Fetch the backbone's file if it is needed and not here, yielding how far it is; see `weight_files.fetching`."""
+    source = source_of(config)
+    if config.weights == "pretrained" and published(source):
+        yield from fetching(kind_of(config), source)

@@ -19,11 +19,14 @@ class Narrator:
         self.epochs, self.steps = epochs, 0
         self._eta = 0.0
         self._bar = ""
+        self._tenth = -1
 
     def tell(self, event: Event) -> None:
         """Print what the event says, if it is for a person."""
         if isinstance(event, Step):
             self._step(event)
+        elif isinstance(event, Stage) and event.done is not None:
+            self._download(event, event.done)
         elif isinstance(event, Stage):
             self.close()
             self.line(f"{event.stage}: {event.message}" if event.message else event.stage)
@@ -68,6 +71,23 @@ class Narrator:
         filled = room * done // per_epoch if self.steps else 0
         bar = f"[{'=' * filled}{' ' * (room - filled)}]" if room and self.steps else ""
         self._bar = (head + bar + tail)[: columns - 1]  # a wrapped line could not be cleared
+        self.stream.write(_CLEAR + self._bar)
+        self.stream.flush()
+
+    def _download(self, stage: Stage, done: int) -> None:
+        """Show how far a download is: a bar on a terminal, elsewhere a line for every tenth of it, or every 50 MB."""
+        share = done / stage.total if stage.total else None
+        if not self.live:
+            tenth = done // 50_000_000 if share is None else int(10 * share)
+            if tenth != self._tenth:
+                self._tenth = tenth
+                self.line(stage.message)
+            return
+        columns = shutil.get_terminal_size().columns
+        room = max(0, min(30, columns - len(stage.message) - 10))
+        filled = int(room * (share or 0.0))
+        bar = f"  [{'=' * filled}{' ' * (room - filled)}] {100 * share:3.0f} %" if share is not None and room else ""
+        self._bar = (stage.message + bar)[: columns - 1]
         self.stream.write(_CLEAR + self._bar)
         self.stream.flush()
 

@@ -1,0 +1,23 @@
+"""The stage of a run in which the backbone's weights are fetched, if they are not on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+from ..events import Stage
+from ..models.load import fetching_of
+from ..models.trunk import TrunkConfig
+
+
+def fetch_weights(backbone: TrunkConfig, stop: Callable[[], bool]) -> Generator[Stage, None, bool]:
+    """Fetch the weights if they are needed and not here, telling twice a second how far it is.
+
+    Returns whether to go on; False when `stop` came first, and then the part that is here is kept.
+    """
+    with closing(fetching_of(backbone)) as progress:
+        for at in progress:
+            yield Stage(stage="backbone", message=str(at), done=at.done_bytes, total=at.total_bytes)
+            if stop():
+                return False
+    return True
