@@ -27,6 +27,7 @@ from .memory import peak_bytes
 from .optimizer import make_optimizer
 from .schedule import learning_rate
 from .stepping import computing_in, seed_step, set_learning_rate
+from .weights import fetch_weights
 
 
 def never() -> bool:
@@ -47,6 +48,9 @@ def train(
     dataset = load(config.data, least=config.backbone.least_points)
     for note in dataset.notes:
         yield Note(message=note)
+    if not (yield from fetch_weights(config.backbone, stop)):
+        yield Interrupted(step=0, epoch=0)
+        return
     yield Stage(stage="backbone", message=f"Loading {config.backbone.kind}")
     yield from Trainer(config, folder, dataset, pick_device(device)).run(stop)
 
