@@ -56,5 +56,8 @@ def _download(name: str, source: Any, force: bool, stream: Any) -> None:
     try:
         for at in fetching(name, source, force=force, every=0.2 if narrator.live else 0.5):
             narrator.tell(Stage(stage="backbone", message=str(at), done=at.done_bytes, total=at.total_bytes))
+    except KeyboardInterrupt:
+        narrator.line("Stopped. The same command goes on from here.")
+        raise
     finally:
         narrator.close()

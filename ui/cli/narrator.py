@@ -84,7 +84,7 @@ class Narrator:
                 self.line(stage.message)
             return
         columns = shutil.get_terminal_size().columns
-        room = max(0, min(30, columns - len(stage.message) - 10))
+        room = max(0, min(30, columns - len(stage.message) - 12))
         filled = int(room * (share or 0.0))
         bar = f"  [{'=' * filled}{' ' * (room - filled)}] {100 * share:3.0f} %" if share is not None and room else ""
         self._bar = (stage.message + bar)[: columns - 1]
