@@ -11,6 +11,7 @@ from pydantic import Field
 
 from .point_transformer import PointTransformerConfig
 from .source import Source
+from .vit import AugRegViTConfig, ViTConfig
 
 
 class DemoBackboneConfig(PointTransformerConfig):
@@ -149,6 +150,8 @@ BackboneConfig = Annotated[
         ACTConfig,
         MaskPointConfig,
         OcCoConfig,
+        ViTConfig,
+        AugRegViTConfig,
         OwnBackboneConfig,
     ],
     Field(discriminator="kind"),

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..schema import is_mapping
+from .vit_npz import read_npz
 
 _WRAPPERS = ("base_model", "model", "state_dict")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Return {name: tensor} of a `.safetensors` file or a published `.pth` dictionary, on the CPU.
+    """Return {name: tensor} of a `.safetensors` file, a published `.pth` dictionary or Google's `.npz`, on the CPU.
 
     A `.pth` is opened with torch's tensors-only unpickler, so nothing in it can run. Prefixes `module.` are taken off.
     UserError names the file and what is wrong with it.
@@ -29,6 +30,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix == ".npz":
+            return read_npz(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

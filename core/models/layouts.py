@@ -130,6 +130,11 @@ def _contrast(branch: str, other: str, heads: str) -> tuple[Rule, ...]:
 
 
 _BERT_HEADS, _MASKPOINT_HEADS = "lm_head|cls_head", "decoder|cls_head|bin_cls_head"
+_VIT: tuple[Rule, ...] = (
+    (r"cls_token|pos_embed|(?:patch_embed\.proj|norm)\.(?:weight|bias)", r"trunk.\g<0>"),
+    (r"blocks\.\d+\.(?:norm[12]|attn\.qkv|attn\.proj|mlp\.fc[12])\.(?:weight|bias)", r"trunk.\g<0>"),
+    (r"(head|pre_logits)\..+", None),
+)
 _HUB_BERT_PRETRAINING: tuple[Rule, ...] = ((r"(lm_head|cls_head)\..+|mask_token", None),)
 _HUB_BERT_HEAD: tuple[Rule, ...] = (
     (r"head\.lins\.0\.(.+)", r"head.layers.0.\1"),
@@ -188,6 +193,7 @@ LAYOUTS: dict[str, Layout] = {
     "recon/pretrain": Layout((*_trunk(r"MAE_encoder\."), *_RECON)),
     "act/pretrain": Layout((*_trunk(r"ACT_encoder\."), *_ACT)),
     "maskpoint/pretrain": Layout(_contrast("transformer_q", "transformer_k", _MASKPOINT_HEADS)),
+    "timm/vit": Layout(_VIT),
 }
 
 # What tells the layouts of whole backbones apart: the first one whose every mark begins some name. A file that holds
@@ -201,6 +207,7 @@ _MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pointbert/pretrain", ("transformer_q.encoder.first_conv.", "transformer_q.lm_head.")),
     ("pointbert/pretrain-momentum", ("transformer_k.encoder.first_conv.", "transformer_k.lm_head.")),
     ("pointsmith", ("patch_embed.local.",)),
+    ("timm/vit", ("patch_embed.proj.", "pos_embed", "cls_token")),
     ("hub/point-bert-base", ("encoder.encoder.local_mlp.",)),
     ("hub/point-bert-base.pretrain.xumin-yu", ("encoder.local_mlp.", "lm_head.")),
     ("hub/point-mae-base", ("encoder.local_mlp.",)),

@@ -71,11 +71,13 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x + DropPath(attn(norm1 x)), then x + DropPath(mlp(norm2 x))."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, drop_path: float, qkv_bias: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, mlp_ratio: float, drop_path: float, qkv_bias: bool, eps: float = 1e-5
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = Attention(dim, heads, qkv_bias)
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
@@ -85,11 +87,17 @@ class Block(nn.Module):
 
 
 def make_blocks(
-    dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0, qkv_bias: bool = False
+    dim: int,
+    depth: int,
+    heads: int,
+    mlp_ratio: float = 4.0,
+    drop_path: float = 0.0,
+    qkv_bias: bool = False,
+    eps: float = 1e-5,
 ) -> nn.ModuleList:
-    """Return `depth` blocks whose drop-path rate rises linearly from 0 to `drop_path`."""
+    """Return `depth` blocks whose drop-path rate rises linearly from 0 to `drop_path`; `eps` is of their norms."""
     rates = [drop_path * i / (depth - 1) for i in range(depth)] if depth > 1 else [drop_path]
-    return nn.ModuleList(Block(dim, heads, mlp_ratio, rate, qkv_bias) for rate in rates)
+    return nn.ModuleList(Block(dim, heads, mlp_ratio, rate, qkv_bias, eps) for rate in rates)
 
 
 def initialise(module: nn.Module) -> None:

@@ -11,14 +11,16 @@ import torch
 from pointsmith.core.errors import UserError
 from pointsmith.core.importing import import_checkpoint
 from pointsmith.core.models.backbones import PointBERTConfig, PointMAEConfig
+from pointsmith.core.models.files import read_tensors
 from pointsmith.core.models.load import load_backbone
 from pointsmith.core.models.point_transformer import PointTransformerConfig
+from pointsmith.core.models.vit import ViTConfig
 from pointsmith.core.predict import Predictor
 from safetensors.torch import save_file
-from standin import stand_in_clouds, stand_in_weights
+from standin import stand_in, stand_in_clouds, stand_in_weights
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
-CASES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
+CASES = sorted(path.stem for path in GOLDEN.glob("*.npz") if not path.stem.startswith("images-"))
 
 
 def published_file(case: dict, folder: Path) -> Path:
@@ -59,6 +61,35 @@ def test_pretraining_file_of_the_hub_fills_the_backbone(
     assert loaded.initialised == drawn
     theirs = stand_in_weights(case["shapes"], case["seed"])[f"{prefix}blocks.7.mlp.lins.1.weight"]
     assert torch.equal(loaded.trunk.get_parameter("blocks.7.mlp.fc2.weight"), theirs)
+
+
+def image_file(case: dict, folder: Path) -> Path:
+    """Write the case's weights as timm publishes them, or as Google does."""
+    if case["case"] == "vit/timm":
+        save_file(stand_in_weights(case["shapes"], case["seed"]), folder / "model.safetensors")
+        return folder / "model.safetensors"
+    filled = {
+        name: stand_in(name.replace("/scale", "/weight"), shape, case["seed"]).numpy()
+        for name, shape in case["shapes"].items()
+    }
+    np.savez(folder / "ViT-B_16.npz", **filled)
+    return folder / "ViT-B_16.npz"
+
+
+@pytest.mark.parametrize("name", ["images-vit-timm", "images-vit-google"])
+def test_the_vision_transformer_answers_as_timms(name: str, tmp_path: Path) -> None:
+    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    path = image_file(case, tmp_path)
+    trunk = load_backbone(ViTConfig(weights=str(path), **case["model"])).trunk.eval()
+    size = case["model"]["image_size"]
+    images = np.random.default_rng(case["seed"] + 1000).standard_normal((case["batch"], 3, size, size))
+    with torch.no_grad():
+        tokens = trunk(torch.from_numpy(images.astype(np.float32)))
+    answer = np.load(GOLDEN / f"{name}.npz")
+    assert np.abs(tokens.numpy() - answer["tokens"]).max() <= 1e-4
+    head = read_tensors(path)
+    logits = tokens[:, 0] @ head["head.weight"].T + head["head.bias"]
+    assert np.abs(logits.numpy() - answer["logits"]).max() <= 1e-4
 
 
 def test_a_file_that_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
