@@ -21,6 +21,7 @@ from . import card
 from .building import Built, build
 from .config import RunConfig
 from .data.clouds import Preparation
+from .data.picture import ImagePreparation
 from .errors import UserError
 from .schema import Config, explain, is_mapping
 
@@ -46,7 +47,7 @@ class AdapterConfig(Config):
     merged_from: RunConfig | None = None
     """The run that was trained, where parts of its method have been folded into the backbone since."""
     classes: tuple[str, ...]
-    preparation: Preparation
+    preparation: Preparation | ImagePreparation
     backbone: BackboneOrigin
     dataset_fingerprint: str = ""
     trainable_parameters: int

@@ -10,9 +10,11 @@ import yaml
 def render(config: dict[str, Any], run_yaml: str) -> str:
     """Return the README.md of an adapter from its config (as plain data) and the run's YAML."""
     backbone, method = config["backbone"], config["adapter_type"]
+    own = ["adapter", method, backbone["kind"]]
+    file, given = _example(config)
     front = {
         "library_name": config["library_name"],
-        "tags": ["point-cloud", "3d", "adapter", method, backbone["kind"]],
+        "tags": [*(["image-classification"] if _sees_images(config) else ["point-cloud", "3d"]), *own],
         "license": "apache-2.0",
     }
     lines = [
@@ -29,7 +31,7 @@ def render(config: dict[str, Any], run_yaml: str) -> str:
         f"| Classes | {', '.join(config['classes'])} |",
         f"| Trainable parameters | {config['trainable_parameters']:,} of {config['total_parameters']:,} "
         f"({100 * config['trainable_parameters'] / config['total_parameters']:.2f} %) |",
-        f"| Points per cloud | {config['preparation']['points']}, normalised: {config['preparation']['normalize']} |",
+        _prepared(config["preparation"]),
         f"| Backbone hash | `{backbone['sha256'] or 'included'}` |",
         f"| Data fingerprint | `{config['dataset_fingerprint'] or 'unknown'}` |",
         *_metrics(config["metrics"]),
@@ -38,13 +40,13 @@ def render(config: dict[str, Any], run_yaml: str) -> str:
         "## Use it",
         "",
         "```bash",
-        "pointsmith predict PATH_OF_THIS_FOLDER cloud.ply",
+        f"pointsmith predict PATH_OF_THIS_FOLDER {file}",
         "```",
         "",
         "```python",
         "from pointsmith.core.predict import Predictor",
         'predictor = Predictor.load("PATH_OF_THIS_FOLDER")',
-        "print(predictor.predict([points])[0].label)  # points: array of shape (N, 3)",
+        f"print(predictor.predict([{given}",
         "```",
         "",
         "## How it was trained",
@@ -57,6 +59,23 @@ def render(config: dict[str, Any], run_yaml: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _sees_images(config: dict[str, Any]) -> bool:
+    return "size" in config["preparation"]
+
+
+def _example(config: dict[str, Any]) -> tuple[str, str]:
+    """Return a file's name, and the rest of a call of `predict`, for what the adapter reads."""
+    if _sees_images(config):
+        return "photo.jpg", '"photo.jpg"])[0].label)'
+    return "cloud.ply", "points])[0].label)  # points: array of shape (N, 3)"
+
+
+def _prepared(how: dict[str, Any]) -> str:
+    if "size" in how:
+        return f"| Images | {how['size']} × {how['size']} pixels ({how['resize']}), normalised: {how['normalize']} |"
+    return f"| Points per cloud | {how['points']}, normalised: {how['normalize']} |"
 
 
 def _merged(config: dict[str, Any]) -> list[str]:

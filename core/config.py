@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from .data.augment import AugmentConfig
 from .data.config import DataConfig, DemoData
+from .data.picture import ImagePreparation
 from .errors import UserError
 from .models.backbones import BackboneConfig, DemoBackboneConfig
 from .models.head import HeadConfig
@@ -43,10 +44,12 @@ class RunConfig(Config):
     method: MethodUnion = Field(default=DAPTConfig(), description="how it is fine-tuned")
     data: DataConfig = Field(default=DemoData(), description="what it learns from")
     head: HeadConfig = Field(default=HeadConfig(), description="the classification head")
-    augment: AugmentConfig = Field(default=AugmentConfig(), description="random changes of the training clouds")
+    augment: AugmentConfig = Field(
+        default=AugmentConfig(), description="random changes of the training clouds; images have `data.augment`"
+    )
     optim: OptimConfig = Field(default=OptimConfig(), description="optimiser and schedule")
-    epochs: int = Field(default=10, ge=1, le=10000, description="passes over the training clouds")
-    batch_size: int = Field(default=32, ge=2, le=4096, description="clouds per step")
+    epochs: int = Field(default=10, ge=1, le=10000, description="passes over the training data")
+    batch_size: int = Field(default=32, ge=2, le=4096, description="clouds or images per step")
     batchnorm: Literal["paper", "frozen"] = Field(
         default="paper",
         description="the frozen backbone's batch norms: `paper` lets their statistics drift as the published runs did "
@@ -88,25 +91,58 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _fits(self) -> RunConfig:
-        least, points = self.backbone.least_points, self.data.preparation.points
-        if points < least:
-            raise UserError(
-                "data.preparation.points is too small for the backbone",
-                got=points,
-                expected=f"at least {least}",
-                remedy="Raise the points or choose fewer or smaller groups",
-            )
+        self._inputs_fit()
         shape = self.backbone.shape
         self.method.check(shape)
-        if self.select == "validation" and self.data.validation == 0:
+        if self.select == "validation" and self.data.unvalidated:
             raise UserError(
-                "select is `validation` but data.validation is 0",
+                f"select is `validation` but {self.data.unvalidated}",
                 remedy="Hold out a share, or choose `last` or (labelled as such) `test`",
             )
         for part in self.head.parts or ():
             if part.startswith("prompt") and not any(p.startswith("prompt") for p in self.method.head_parts(shape)):
                 raise UserError(f"The method {self.method.kind} has no prompts for the head", got=part)
+            if part == "cls" and not shape.insertable:
+                raise UserError(f"{shape.title} has no class token for the head", got=part)
         return self
+
+    def _inputs_fit(self) -> None:
+        """Refuse data that the backbone cannot read: of another modality, of too few points, of another size."""
+        wanted, preparation = self.backbone.modality, self.data.preparation
+        if self.data.modality != wanted:
+            raise UserError(
+                f"The backbone {self.backbone.kind} reads {wanted}, and the data `{self.data.kind}` are "
+                f"{self.data.modality}",
+                remedy=f"Choose data of {wanted} ({_kinds_of('data', wanted)}) "
+                f"or a backbone for {self.data.modality} ({_kinds_of('backbone', self.data.modality)})",
+            )
+        if isinstance(preparation, ImagePreparation):
+            side = self.backbone.example_size(0)[-1]
+            if preparation.size != side:
+                raise UserError(
+                    "data.preparation.size is not the size of the backbone's images",
+                    got=preparation.size,
+                    expected=str(side),
+                    remedy="Set both to the same",
+                )
+            if self.augment.kind != "none" and self.augment != AugmentConfig():
+                raise UserError(
+                    "augment changes point clouds, and the data are images",
+                    got=self.augment.kind,
+                    remedy="Leave it out, and choose data.augment instead",
+                )
+        elif preparation.points < self.backbone.least_points:
+            raise UserError(
+                "data.preparation.points is too small for the backbone",
+                got=preparation.points,
+                expected=f"at least {self.backbone.least_points}",
+                remedy="Raise the points or choose fewer or smaller groups",
+            )
+
+    def example_size(self) -> tuple[int, ...]:
+        """Return the shape of a batch of one input of this run."""
+        preparation = self.data.preparation
+        return self.backbone.example_size(0 if isinstance(preparation, ImagePreparation) else preparation.points)
 
     def to_yaml(self) -> str:
         """Return the config as YAML, only what differs from the defaults of each part."""
@@ -147,8 +183,32 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> RunConfig:
-    """Read a RunConfig from a YAML or JSON file; UserError says what does not fit."""
-    return parse_config(read_yaml(path), path.name)
+    """Read a RunConfig from a YAML or JSON file; UserError says what does not fit.
+
+    A key `like: NAME` starts from NAME.yaml beside the file, of which this file then changes parts.
+    """
+    return parse_config(read_inherited(path), path.name)
+
+
+def read_inherited(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the mapping in a file, over that of the file it is `like`."""
+    if path in seen:
+        raise UserError(f"{path.name} is like itself", got=" → ".join(each.name for each in (*seen, path)))
+    content = read_yaml(path)
+    like = content.pop("like", None)
+    if like is None:
+        return content
+    return _over(read_inherited(path.with_name(f"{like}.yaml"), (*seen, path)), content)
+
+
+def _over(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `change` laid over it; a part that names its kind anew replaces the whole part."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        same = is_mapping(old) and is_mapping(value) and value.get("kind", old.get("kind")) == old.get("kind")
+        merged[key] = _over(old, value) if is_mapping(old) and same else value
+    return merged
 
 
 def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
@@ -185,3 +245,9 @@ def choices(part: Literal["backbone", "method", "data"]) -> dict[str, type[Confi
     union = {"backbone": BackboneConfig, "method": MethodUnion, "data": DataConfig}[part]
     classes = get_args(get_args(union)[0])
     return {cls.model_fields["kind"].default: cls for cls in classes}
+
+
+def _kinds_of(part: Literal["backbone", "data"], modality: str) -> str:
+    """Return the kinds of a part that are of one modality, as a list for people."""
+    found = [kind for kind, cls in choices(part).items() if getattr(cls, "modality", None) == modality]
+    return ", ".join(found) or "there is none yet"

@@ -41,7 +41,7 @@ def merge(folder: Path, out: Path, *, backbone_weights: str | None = None) -> Me
     adapter = load_adapter(folder, backbone_weights=backbone_weights)
     run = adapter.config.run
     remaining = run.method.folded()
-    inputs = torch.randn(run.backbone.example_size(run.data.preparation.points), generator=_seeded())
+    inputs = torch.randn(run.example_size(), generator=_seeded())
     with torch.inference_mode():
         before = adapter.built.model(inputs)
     folded, total = _fold(adapter)

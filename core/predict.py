@@ -1,34 +1,52 @@
-"""A loaded adapter that answers: clouds in, labels with probabilities out."""
+"""A loaded adapter that answers: clouds or images in, labels with probabilities out."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
+from torch import Tensor
 
 from .adapters import Adapter, AdapterConfig, load_adapter
 from .data.clouds import Preparation, check_cloud, normalize
+from .data.picture import ImagePreparation, as_rgb, fit, image_of, read_image, to_input
+from .errors import UserError
 from .models.grouping import farthest_points
 from .training.device import pick_device
+
+Picture = Image.Image | np.ndarray | Path | str
+"""An image: Pillow's, an array of uint8 (H, W), (H, W, 3) or (H, W, 4), or the path of a file."""
+
+_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What an adapter says of one cloud.
+    """What an adapter says of one input; arrays over classes (C,).
 
-    `points` (N, 3) are what the model saw; `patch` (N,) the nearest patch centre of each; arrays over classes (C,).
+    `inputs` is what the model saw: points (N, 3), or the square (H, W, 3) uint8 of an image. Of a cloud `patch` (N,)
+    is the nearest patch centre of each point, and `total_points` what the cloud had; of an image None and 0.
     """
 
     label: str
     probabilities: np.ndarray
     logits: np.ndarray
-    points: np.ndarray
-    patch: np.ndarray
-    total_points: int
+    inputs: np.ndarray
+    patch: np.ndarray | None = None
+    total_points: int = 0
+
+    @property
+    def points(self) -> np.ndarray:
+        """The points (N, 3) that the model saw of a cloud."""
+        if self.patch is None:
+            raise UserError("This prediction is of an image, which has no points", remedy="Read `inputs`")
+        return self.inputs
 
     def top(self, classes: Sequence[str], count: int = 5) -> list[tuple[str, float]]:
         """Return the `count` most probable (class, probability), best first."""
@@ -63,41 +81,99 @@ class Predictor:
     def classes(self) -> tuple[str, ...]:
         return self.config.classes
 
-    def predict(
-        self, clouds: Sequence[np.ndarray], *, raw: bool = False, names: Sequence[str] | None = None
-    ) -> list[Prediction]:
-        """Return a prediction for each cloud (N, 3); `raw` takes the points as they are, without preparation.
+    @property
+    def modality(self) -> Literal["points", "images"]:
+        """What it reads."""
+        return self.config.run.backbone.modality
 
-        UserError names the cloud that has NaN, or fewer points than the backbone needs.
+    def predict(
+        self, inputs: Sequence[Picture], *, raw: bool = False, names: Sequence[str] | None = None
+    ) -> list[Prediction]:
+        """Return a prediction for each input: clouds (N, 3), or for an adapter of images pictures.
+
+        `raw` takes the input as it is: points without preparation, or squares of the model's size. UserError names
+        the input that is of the wrong kind, has NaN, or fewer points than the backbone needs.
         """
-        names = names or [f"cloud {i + 1}" for i in range(len(clouds))]
+        one = "cloud" if self.modality == "points" else "image"
+        names = names or [_name(given, f"{one} {i + 1}") for i, given in enumerate(inputs)]
+        preparation = self.config.preparation
+        if isinstance(preparation, ImagePreparation):
+            squares = [_square(given, preparation, raw, name) for given, name in zip(inputs, names)]
+            return self._in_batches(squares, lambda chosen: self._of_images([squares[i] for i in chosen], preparation))
         least = self.config.run.backbone.least_points
+        clouds = [_cloud(given, name) for given, name in zip(inputs, names)]
         ready = [
-            check_cloud(cloud, name, least) if raw else prepare(cloud, self.config.preparation, least, name)
+            check_cloud(cloud, name, least) if raw else prepare(cloud, preparation, least, name)
             for cloud, name in zip(clouds, names)
         ]
-        answers: list[Prediction | None] = [None] * len(ready)
-        for size in sorted({len(cloud) for cloud in ready}):
-            chosen = [i for i, cloud in enumerate(ready) if len(cloud) == size]
-            for start in range(0, len(chosen), 32):
-                part = chosen[start : start + 32]
-                batch = self._answer(np.stack([ready[i] for i in part]), [len(clouds[i]) for i in part])
-                for i, answer in zip(part, batch):
-                    answers[i] = answer
-        return [answer for answer in answers if answer is not None]
+        return self._in_batches(
+            ready, lambda chosen: self._of_clouds([ready[i] for i in chosen], [len(clouds[i]) for i in chosen])
+        )
+
+    def _in_batches(self, ready: list[np.ndarray], answer: Callable[[list[int]], list[Prediction]]) -> list[Prediction]:
+        """Return the answers in the order of `ready`; those of one size share batches."""
+        answers: dict[int, Prediction] = {}
+        for size in sorted({len(one) for one in ready}):
+            chosen = [i for i, one in enumerate(ready) if len(one) == size]
+            for start in range(0, len(chosen), _BATCH):
+                part = chosen[start : start + _BATCH]
+                answers |= zip(part, answer(part))
+        return [answers[i] for i in range(len(ready))]
 
     @torch.inference_mode()
-    def _answer(self, points: np.ndarray, totals: list[int]) -> list[Prediction]:
-        batch = torch.from_numpy(points).to(self.device)
+    def _of_clouds(self, clouds: list[np.ndarray], totals: list[int]) -> list[Prediction]:
+        points = torch.from_numpy(np.stack(clouds)).to(self.device)
+        logits, centres = self._answer(points)
+        nearest = torch.cdist(points, centres).argmin(dim=2).cpu().numpy()
+        return [
+            self._prediction(logits[i], clouds[i], patch=nearest[i], total_points=totals[i]) for i in range(len(clouds))
+        ]
+
+    @torch.inference_mode()
+    def _of_images(self, squares: list[np.ndarray], preparation: ImagePreparation) -> list[Prediction]:
+        pixels = torch.from_numpy(np.stack(squares)).to(self.device)
+        logits, _ = self._answer(to_input(pixels, preparation))
+        return [self._prediction(logits[i], squares[i]) for i in range(len(squares))]
+
+    def _answer(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (logits (B, C) float32 on the CPU, centres of the patches (B, G, 3))."""
         with self._lock:
             tokens, centres = self.model.trunk.places(batch)
-            logits = self.model.head(tokens, self.model.trunk.num_patches).float()
-        nearest = torch.cdist(batch, centres).argmin(dim=2).cpu().numpy()
-        probabilities = logits.softmax(dim=1).cpu().numpy()
-        scores = logits.cpu().numpy()
-        return [
-            Prediction(
-                self.classes[int(scores[i].argmax())], probabilities[i], scores[i], points[i], nearest[i], totals[i]
-            )
-            for i in range(len(points))
-        ]
+            return self.model.head(tokens, self.model.trunk.num_patches).float().cpu(), centres
+
+    def _prediction(
+        self, logits: Tensor, inputs: np.ndarray, *, patch: np.ndarray | None = None, total_points: int = 0
+    ) -> Prediction:
+        label = self.classes[int(logits.argmax())]
+        return Prediction(label, logits.softmax(0).numpy(), logits.numpy(), inputs, patch, total_points)
+
+
+def _name(given: Picture, otherwise: str) -> str:
+    return str(given) if isinstance(given, (str, Path)) else otherwise
+
+
+def _cloud(given: Picture, name: str) -> np.ndarray:
+    if isinstance(given, (str, Path, Image.Image)):
+        raise UserError(
+            f"{name} is not a point cloud, and this adapter reads points",
+            got=type(given).__name__,
+            expected="an array of shape (N, 3)",
+            remedy="Give it clouds, or choose an adapter trained on images",
+        )
+    return given
+
+
+def _square(given: Picture, preparation: ImagePreparation, raw: bool, name: str) -> np.ndarray:
+    """Return the square (H, W, 3) uint8 that the model sees of a picture. UserError for what is none."""
+    if isinstance(given, (str, Path)):
+        image = read_image(Path(given), name)
+    elif isinstance(given, Image.Image):
+        image = as_rgb(ImageOps.exif_transpose(given), name)
+    else:
+        image = image_of(given, name)
+    size = preparation.size
+    if raw and image.size != (size, size):
+        raise UserError(
+            f"{name} is not of the model's size", got=f"{image.width} × {image.height}", expected=f"{size} × {size}"
+        )
+    return np.array(image) if raw else fit(image, preparation)

@@ -1,4 +1,4 @@
-"""Random changes to training clouds, whole batches at once and reproducible from a generator."""
+"""Random changes to training clouds and images, whole batches at once and reproducible from a generator."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import math
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
 from ..errors import UserError
 from ..schema import Config
+
+ImageAugment = Literal["none", "flip", "crop-flip"]
 
 
 class AugmentConfig(Config):
@@ -64,6 +67,29 @@ def permute_points(points: Tensor, count: int, generator: torch.Generator) -> Te
     keys = torch.rand(batch, have, generator=generator, device=points.device)
     index = keys.argsort(dim=1)[:, :count]
     return points.gather(1, index.unsqueeze(-1).expand(-1, -1, points.shape[2]))
+
+
+def augment_images(images: Tensor, kind: ImageAugment, generator: torch.Generator) -> Tensor:
+    """Return `images` (B, C, H, W), about half of them mirrored, and moved by up to an eighth where `kind` says so.
+
+    What moves in from outside is the image's own reflection. `generator` lives on the images' device.
+    """
+    if kind == "none":
+        return images
+    b, device = len(images), images.device
+    mirrored = torch.rand(b, generator=generator, device=device) < 0.5
+    images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    if kind == "flip":
+        return images
+    height, width = images.shape[2:]
+    reach = max(1, min(height, width) // 8)
+    padded = F.pad(images, (reach,) * 4, mode="reflect")
+    top, left = (torch.randint(0, 2 * reach + 1, (b, 1), generator=generator, device=device) for _ in range(2))
+    rows = (top + torch.arange(height, device=device))[:, None, :, None]
+    columns = (left + torch.arange(width, device=device))[:, None, None, :]
+    batch = torch.arange(b, device=device)[:, None, None, None]
+    channels = torch.arange(images.shape[1], device=device)[None, :, None, None]
+    return padded[batch, channels, rows, columns]
 
 
 def _uniform(points: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:

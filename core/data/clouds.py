@@ -1,22 +1,22 @@
-"""What every data set becomes: labelled clouds of one size in memory, and the preparation that a new cloud needs too.
+"""Labelled clouds of one size in memory, and the preparation that a new cloud needs too.
 
 Shapes: S clouds, N points; coordinates float32, labels int64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Literal
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
+import torch
 from pydantic import Field
+from torch import Tensor
 
 from ..errors import UserError
 from ..schema import Config
-
-Progress = Callable[[str, int, int], None]
-"""Called with (what, done, total) while a data set loads."""
 
 
 class Preparation(Config):
@@ -36,6 +36,7 @@ class Clouds:
     points: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
+    noun: ClassVar[str] = "clouds"
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -44,19 +45,26 @@ class Clouds:
         chosen: list[int] = index.tolist()
         return Clouds(self.points[index], self.labels[index], tuple(self.names[i] for i in chosen))
 
+    def digests(self) -> list[bytes]:
+        return [
+            hashlib.sha256(int(label).to_bytes(8, "little") + cloud.astype("<f4").tobytes()).digest()
+            for cloud, label in zip(self.points, self.labels, strict=True)
+        ]
 
-@dataclass(frozen=True)
-class Dataset:
-    """A loaded data set. `validation` is None only where nothing may be chosen on it; `test` where none was given."""
+    def feed(self, device: torch.device) -> CloudFeed:
+        return CloudFeed(self, device)
 
-    train: Clouds
-    validation: Clouds | None
-    test: Clouds | None
-    classes: tuple[str, ...]
-    preparation: Preparation
-    fingerprint: str
-    notes: tuple[str, ...] = field(default=())
-    """What the reader did that the user should know: files skipped and why, clouds topped up, splits made."""
+
+class CloudFeed:
+    """Clouds that lie on the device as long as this lives: batches are picked from there."""
+
+    def __init__(self, clouds: Clouds, device: torch.device) -> None:
+        self.labels = torch.from_numpy(clouds.labels).long().to(device)
+        self._points = torch.from_numpy(clouds.points).to(device)
+
+    def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        for index in indices:
+            yield self._points[torch.from_numpy(index).to(self._points.device)]
 
 
 def check_cloud(points: np.ndarray, name: str, least: int = 1) -> np.ndarray:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from .clouds import Clouds, Progress
+from .clouds import Clouds
 from .config import H5Data
+from .dataset import Progress
 from .names import SCANOBJECTNN
 from .split import Parts, require_every_class
 

@@ -3,51 +3,62 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from ..errors import UserError
-from .clouds import Clouds, Dataset, Preparation, Progress, normalize
-from .config import DataConfig, DemoData, FolderData
+from .clouds import Clouds, Preparation, normalize
+from .config import DataConfig, DemoData, FolderData, ImagesData, PointData, VtabData
+from .dataset import Dataset, Progress, Split
 from .folder import read_folder
 from .h5 import read_h5
+from .images import read_images
+from .picture import ImagePreparation
 from .procedural import CLASSES, demo_faults, make_split
 from .split import Parts, hold_out_validation, require_every_class
+from .vtab import read_vtab
 
 
 def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None) -> Dataset:
-    """Return the data set that `config` describes, in memory, ready for a model that needs `least` points a cloud.
+    """Return the data set that `config` describes, ready for a model that needs `least` points a cloud.
 
     The validation part is cut from the training part, stratified and seeded, unless one was given or the share is 0;
     the test part is touched by no choice. The same config and files give the same arrays, bit for bit.
     Raises UserError.
     """
-    if config.preparation.points < least:
+    if isinstance(config, PointData) and config.preparation.points < least:
         raise UserError(
             "preparation.points is smaller than the model needs",
             got=config.preparation.points,
             expected=f"at least {least}",
         )
     parts = _read(config, least, progress)
-    parts = hold_out_validation(parts, config.validation, config.split_seed)
-    require_every_class(parts.train, parts.classes, "train")
-    if parts.validation is not None:
-        require_every_class(parts.validation, parts.classes, "validation")
-    ready = {
-        part: _normalized(clouds, config.preparation) if clouds is not None else None
-        for part, clouds in (("train", parts.train), ("validation", parts.validation), ("test", parts.test))
-    }
-    assert ready["train"] is not None
+    if not isinstance(config, VtabData):
+        parts = hold_out_validation(parts, config.validation, config.split_seed)
+    for name, part in (("train", parts.train), ("validation", parts.validation)):
+        if part is not None and parts.complete:
+            require_every_class(part, parts.classes, name)
+    train = _ready(parts.train, config.preparation)
+    validation, test = (
+        None if part is None else _ready(part, config.preparation) for part in (parts.validation, parts.test)
+    )
     return Dataset(
-        train=ready["train"],
-        validation=ready["validation"],
-        test=ready["test"],
+        train=train,
+        validation=validation,
+        test=test,
         classes=parts.classes,
         preparation=config.preparation,
-        fingerprint=fingerprint(list(ready.values()), parts.classes, config.preparation),
+        fingerprint=fingerprint([train, validation, test], parts.classes, config.preparation),
         notes=parts.notes,
     )
+
+
+def _ready(split: Split, preparation: Preparation | ImagePreparation) -> Split:
+    if isinstance(split, Clouds) and isinstance(preparation, Preparation):
+        return _normalized(split, preparation)
+    return split
 
 
 def _read(config: DataConfig, least: int, progress: Progress | None) -> Parts:
@@ -55,6 +66,10 @@ def _read(config: DataConfig, least: int, progress: Progress | None) -> Parts:
         return _demo(config, progress)
     if isinstance(config, FolderData):
         return read_folder(config, least=least, progress=progress)
+    if isinstance(config, ImagesData):
+        return read_images(config, progress=progress)
+    if isinstance(config, VtabData):
+        return read_vtab(config, progress=progress)
     return read_h5(config, least=least, progress=progress)
 
 
@@ -86,22 +101,16 @@ def _normalized(clouds: Clouds, preparation: Preparation) -> Clouds:
     return replace(clouds, points=np.ascontiguousarray(points, dtype=np.float32))
 
 
-def fingerprint(parts: list[Clouds | None], classes: tuple[str, ...], preparation: Preparation) -> str:
-    """Return sha256, in hex, over every part's clouds and labels (in any order), the classes and the preparation."""
+def fingerprint(
+    parts: Sequence[Split | None], classes: tuple[str, ...], preparation: Preparation | ImagePreparation
+) -> str:
+    """Return sha256, in hex, over every part's inputs and labels (in any order), the classes and the preparation."""
     total = hashlib.sha256()
     for part in parts:
-        each = (
-            []
-            if part is None
-            else [_digest(cloud, label) for cloud, label in zip(part.points, part.labels, strict=True)]
-        )
+        each = [] if part is None else part.digests()
         total.update(f"{len(each)};".encode())
         for digest in sorted(each):
             total.update(digest)
     total.update("\0".join(classes).encode("utf-8", "surrogateescape"))
     total.update(preparation.model_dump_json().encode())
     return total.hexdigest()
-
-
-def _digest(cloud: np.ndarray, label: np.integer) -> bytes:
-    return hashlib.sha256(int(label).to_bytes(8, "little") + cloud.astype("<f4").tobytes()).digest()

@@ -15,8 +15,7 @@ from torch import Tensor
 from ..adapters import describe, save_adapter
 from ..building import build
 from ..config import RunConfig
-from ..data.augment import augment, permute_points
-from ..data.clouds import Clouds, Dataset
+from ..data.dataset import Dataset
 from ..data.load import load
 from ..errors import Diverged, UserError
 from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
@@ -68,10 +67,10 @@ class Trainer:
             self.model.recompute()
         self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
         self.checkpoints = Checkpoints(folder)
-        self.points, self.labels = _on_device(dataset.train, device)
+        self.feed = dataset.train.feed(device)
         self.batch = min(config.batch_size, len(dataset.train))
         if self.batch < 2:
-            raise UserError("Too few training clouds", got=len(dataset.train), expected="at least 2")
+            raise UserError(f"Too few training {dataset.train.noun}", got=len(dataset.train), expected="at least 2")
         self.steps_per_epoch = len(dataset.train) // self.batch
         self.state = State(config=config.model_dump_json())
         self.started = time.perf_counter()
@@ -98,7 +97,9 @@ class Trainer:
             self.state = found
             self.checkpoints.restore(found, self.model, self.optimizer)
             yield Note(message=f"Resumed after step {found.step} (epoch {found.epoch + 1})")
-        yield Stage(stage="train", message=f"{self.batch} clouds a step on {self.device}, {self.precision}")
+        yield Stage(
+            stage="train", message=f"{self.batch} {self.dataset.train.noun} a step on {self.device}, {self.precision}"
+        )
         while not self.state.finished:
             yield from self._epoch(stop)
             if stop() and not self.state.finished:
@@ -109,15 +110,15 @@ class Trainer:
     def _epoch(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Train the rest of the current epoch, judge it, and write a checkpoint; return early when asked to stop."""
         state, config = self.state, self.config
-        order = np.random.default_rng([config.seed, 1, state.epoch]).permutation(len(self.labels))
+        order = np.random.default_rng([config.seed, 1, state.epoch]).permutation(len(self.dataset.train))
+        left = [order[i * self.batch : (i + 1) * self.batch] for i in range(state.batch, self.steps_per_epoch)]
         every = max(1, self.steps_per_epoch // 20)
         self.model.train()
-        while state.batch < self.steps_per_epoch:
+        begun = time.perf_counter()
+        for chosen, inputs in zip(left, self.feed.batches(left)):
             if stop():
                 return
-            chosen = torch.from_numpy(order[state.batch * self.batch : (state.batch + 1) * self.batch]).to(self.device)
-            begun = time.perf_counter()
-            loss, correct, norm, lr = self._step(chosen)
+            loss, correct, norm, lr = self._step(inputs, self.feed.labels[torch.from_numpy(chosen).to(self.device)])
             state.loss_sum, state.correct = state.loss_sum + loss * len(chosen), state.correct + correct
             state.seen, state.batch, state.step = state.seen + len(chosen), state.batch + 1, state.step + 1
             took = time.perf_counter() - begun
@@ -126,20 +127,19 @@ class Trainer:
                 yield self._step_event(loss, lr, norm, took)
             if time.perf_counter() - self.saved > config.checkpoint_seconds and state.batch < self.steps_per_epoch:
                 yield self._checkpoint()
+            begun = time.perf_counter()
         yield from self._judge()
 
-    def _step(self, chosen: Tensor) -> tuple[float, int, float, float]:
-        """Take one optimiser step; return (loss, correct answers, gradient norm, learning rate)."""
+    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[float, int, float, float]:
+        """Take one optimiser step on a batch; return (loss, correct answers, gradient norm, learning rate)."""
         config, state = self.config, self.state
         generator = seed_step(config.seed, state.step, self.device)
-        labels = self.labels[chosen]
-        points = permute_points(self.points[chosen], config.data.preparation.points, generator)
-        points = augment(points, config.augment, generator)
+        inputs = config.data.vary(inputs, config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
         set_learning_rate(self.optimizer, lr)
         self.model.method.begin_step(np.random.default_rng([config.seed, 3, state.step]))
         with computing_in(self.precision, self.device):
-            logits = self.model(points)
+            logits = self.model(inputs)
         loss = F.cross_entropy(logits.float(), labels)
         penalty = self.model.method.penalty()
         whole = loss if penalty is None else loss + penalty
@@ -212,11 +212,12 @@ class Trainer:
             yield Note(message=f"Stopped early: no better epoch since epoch {state.best_epoch}")
 
     def _score(self, split: str) -> Scores:
-        clouds = self.dataset.validation if split == "validation" else self.dataset.test
-        if clouds is None:
-            raise UserError("select is `test` but this data set has no test clouds", remedy="Choose `validation`")
-        points, labels = _on_device(clouds, self.device)
-        return score(self.model, points, labels, self.classes, "validation" if split == "validation" else "test")
+        part = self.dataset.validation if split == "validation" else self.dataset.test
+        if part is None:
+            noun = self.dataset.train.noun
+            raise UserError(f"select is `test` but this data set has no test {noun}", remedy="Choose `validation`")
+        feed = part.feed(self.device)
+        return score(self.model, feed, self.classes, "validation" if split == "validation" else "test")
 
     def _checkpoint(self) -> Checkpoint:
         self.checkpoints.write(self.state, self.model, self.optimizer)
@@ -262,7 +263,3 @@ class Trainer:
             trainable=described.trainable_parameters,
             seconds=state.seconds,
         )
-
-
-def _on_device(clouds: Clouds, device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(clouds.points).to(device), torch.from_numpy(clouds.labels).long().to(device)

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pointsmith.core.data.archive import unpacked
-from pointsmith.core.data.clouds import Dataset, Preparation
+from pointsmith.core.data.clouds import Preparation
 from pointsmith.core.data.config import FolderData
+from pointsmith.core.data.dataset import Dataset
 from pointsmith.core.data.folder import read_folder
 from pointsmith.core.data.load import load
 from pointsmith.core.errors import UserError

@@ -1,4 +1,4 @@
-"""`pointsmith evaluate`: how well an adapter does on labelled clouds."""
+"""`pointsmith evaluate`: how well an adapter does on labelled clouds or images."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ from .output import percent, print_json, table
 from .session import CONFIG_NAME
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ...core.adapters import AdapterConfig
-    from ...core.data.clouds import Dataset
     from ...core.data.config import DataConfig
+    from ...core.data.dataset import Dataset, Split
+    from ...core.predict import Predictor
 
 PARTS = ("test", "validation", "train", "all")
 
 
 @click.command()
 @click.argument("folder", metavar="ADAPTER", type=click.Path(path_type=Path))
-@click.option("--data", metavar="KIND|PATH", help="`demo`, a folder, .zip or .h5.  [default: what it was trained with]")
-@click.option("--split", type=click.Choice(PARTS), help="Which part.  [default: test; all of an .h5 file]")
+@click.option(
+    "--data",
+    metavar="KIND|PATH",
+    help="A kind, a folder, .zip, .h5 or list of images.  [default: what it was trained with]",
+)
+@click.option("--split", type=click.Choice(PARTS), help="Which part.  [default: test; all of an .h5 file or list]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--backbone-weights", metavar="PATH", help="The backbone's weight file, where it lies elsewhere.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -44,21 +47,22 @@ def evaluate(
     predictor = Predictor.load(folder, device=device, backbone_weights=backbone_weights)
     chosen = _data(folder, predictor.config, data)
     if split is None:
-        split = "all" if chosen.kind == "h5" and chosen.test is None else "test"
+        split = "all" if _is_one_file(chosen) else "test"
     dataset = load(chosen, least=predictor.config.run.backbone.least_points)
-    points, labels = _part(dataset, split)
-    labels = _as_trained(labels, dataset.classes, predictor.classes)
+    parts, noun = _parts(dataset, split), dataset.train.noun
+    numbers = _as_trained(dataset.classes, predictor.classes)
     notes = list(dataset.notes)
     if data is None and dataset.fingerprint != predictor.config.dataset_fingerprint:
-        notes.append("warning: these are not the clouds that the adapter was trained and tested with")
+        notes.append(f"warning: these are not the {noun} that the adapter was trained and tested with")
     for note in notes:
         click.echo(note, err=True)
-    scores = _score(predictor, points, labels)
-    scores = {"data": chosen.kind, "split": split, "clouds": len(labels), **scores, "classes": list(predictor.classes)}
+    scores = _score(predictor, parts, numbers)
+    count = sum(len(part) for part in parts)
+    scores = {"data": chosen.kind, "split": split, noun: count, **scores, "classes": list(predictor.classes)}
     if as_json:
         print_json(scores)
     else:
-        _show(scores)
+        _show(scores, noun)
 
 
 def _data(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
@@ -69,8 +73,9 @@ def _data(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
     run: dict[str, Any] = config.run.model_dump(mode="json")
     run["data"] |= _places(folder)
     if given is not None:
-        content = data_content(given, run["data"])
-        run["data"] = {**content, "test": None} if content["kind"] == "h5" else content
+        run["data"] = data_content(given, run["data"])
+        if run["data"]["kind"] in ("h5", "images"):
+            run["data"]["test"] = None
     run["data"]["preparation"] = config.preparation.model_dump()
     found = absolute(parse_config({**run, "select": "last"}, "The data")).data
     gone = [str(value) for _, value in found if isinstance(value, Path) and not value.exists()]
@@ -81,57 +86,58 @@ def _data(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
 
 def _places(folder: Path) -> dict[str, Any]:
     """Return where the run beside an adapter found its data; the adapter itself tells no paths of this machine."""
-    from ...core.config import read_yaml
+    from ...core.config import read_inherited
 
     for name in (CONFIG_NAME, "run.json"):  # JSON is YAML
         path = folder.absolute().parent / name
         if path.is_file():
-            content = read_yaml(path)
+            content = read_inherited(path)
             data = content.get("config", content).get("data", {})
             return {key: data[key] for key in ("path", "train", "test", "classes") if key in data}
     return {}
 
 
-def _part(dataset: Dataset, split: str) -> tuple[np.ndarray, np.ndarray]:
-    import numpy as np
+def _is_one_file(data: DataConfig) -> bool:
+    """Return whether the data are one file of labelled inputs without a test part of their own."""
+    from ...core.data.config import H5Data, ImagesData
 
+    if isinstance(data, H5Data):
+        return data.test is None
+    return isinstance(data, ImagesData) and data.test is None and data.path.suffix.lower() in (".csv", ".txt")
+
+
+def _parts(dataset: Dataset, split: str) -> list[Split]:
     parts = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     chosen = [part for name, part in parts.items() if part is not None and split in (name, "all")]
     if not chosen:
         there = [name for name, part in parts.items() if part is not None]
         raise UserError(
-            f"This data set has no {split} clouds",
+            f"This data set has no {split} {dataset.train.noun}",
             expected=f"one of {', '.join(there)}",
             remedy="Choose it with --split",
         )
-    return np.concatenate([part.points for part in chosen]), np.concatenate([part.labels for part in chosen])
+    return chosen
 
 
-def _as_trained(labels: np.ndarray, classes: tuple[str, ...], trained: tuple[str, ...]) -> np.ndarray:
-    """Return the labels as numbers of the adapter's classes, which are matched by name."""
-    import numpy as np
-
+def _as_trained(classes: tuple[str, ...], trained: tuple[str, ...]) -> list[int]:
+    """Return the number that the adapter knows each class by; classes are matched by name."""
     strange = [name for name in classes if name not in trained]
     if strange:
         raise UserError(
             "The adapter does not know these classes", got=strange[:5], expected=f"some of {', '.join(trained)}"
         )
-    return np.array([trained.index(name) for name in classes], dtype=np.int64)[labels]
+    return [trained.index(name) for name in classes]
 
 
-def _score(predictor: Any, points: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _score(predictor: Predictor, parts: list[Split], numbers: list[int]) -> dict[str, Any]:
     import torch
 
-    from ...core.training.evaluate import score
+    from ...core.training.evaluate import predict_logits, score_logits
 
-    device = predictor.device
-    found = score(
-        predictor.model,
-        torch.from_numpy(points).to(device),
-        torch.from_numpy(labels).long().to(device),
-        len(predictor.classes),
-        "test",
-    )
+    feeds = [part.feed(predictor.device) for part in parts]
+    logits = torch.cat([predict_logits(predictor.model, feed) for feed in feeds])
+    labels = torch.tensor(numbers, device=predictor.device)[torch.cat([feed.labels for feed in feeds])]
+    found = score_logits(logits, labels, len(predictor.classes), "test")
     return {
         "accuracy": found.accuracy,
         "loss": found.loss,
@@ -141,8 +147,8 @@ def _score(predictor: Any, points: np.ndarray, labels: np.ndarray) -> dict[str, 
     }
 
 
-def _show(scores: dict[str, Any]) -> None:
-    click.echo(f"{scores['split']}: {scores['clouds']} clouds of {scores['data']}")
+def _show(scores: dict[str, Any], noun: str) -> None:
+    click.echo(f"{scores['split']}: {scores[noun]} {noun} of {scores['data']}")
     click.echo(
         f"accuracy {percent(scores['accuracy'])}, mean of classes {percent(scores['mean_class_accuracy'])}, "
         f"loss {scores['loss']:.4f}\n"
@@ -152,7 +158,7 @@ def _show(scores: dict[str, Any]) -> None:
         (str(i), name, str(sum(confusion[i])), percent(scores["per_class"][name]), _mistakes(scores, i))
         for i, name in enumerate(scores["classes"])
     ]
-    click.echo(table(("", "class", "clouds", "right", "called instead"), rows))
+    click.echo(table(("", "class", noun, "right", "called instead"), rows))
     click.echo("\nConfusion (row: true class, column: answer)")
     width = max(len(str(n)) for row in confusion for n in (*row, len(confusion)))
     click.echo(" " * (width + 1) + " ".join(str(i).rjust(width) for i in range(len(confusion))))

@@ -1,7 +1,8 @@
-"""`pointsmith predict`: clouds in, labels with probabilities out."""
+"""`pointsmith predict`: clouds or images in, labels with probabilities out."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,37 +13,45 @@ from .output import percent, print_json
 if TYPE_CHECKING:
     import numpy as np
 
+    from ...core.data.clouds import Preparation
+    from ...core.data.picture import ImagePreparation
     from ...core.predict import Prediction
 
 
 @click.command()
 @click.argument("folder", metavar="ADAPTER", type=click.Path(path_type=Path))
-@click.argument("clouds", metavar="CLOUD...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--raw", is_flag=True, help="Take the points as they are: no centring, scaling or resampling.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--raw", is_flag=True, help="Take the input as it is: no centring, scaling or resampling.")
 @click.option("--top", default=5, type=click.IntRange(min=1), show_default=True, help="How many classes to show.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--backbone-weights", metavar="PATH", help="The backbone's weight file, where it lies elsewhere.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list with label, probabilities and logits of each.")
 def predict(
     folder: Path,
-    clouds: tuple[Path, ...],
+    files: tuple[Path, ...],
     raw: bool,
     top: int,
     device: str,
     backbone_weights: str | None,
     as_json: bool,
 ) -> None:
-    """Classify each CLOUD (mesh, point cloud, or .npy of shape (N, 3) or (B, N, 3)) with an ADAPTER folder.
+    """Classify each FILE with an ADAPTER folder: what the adapter was trained on, clouds or images.
+
+    A cloud is a mesh, a point cloud, or an .npy of shape (N, 3) or (B, N, 3).
 
     \b
     Example:
       pointsmith predict runs/demo/adapter chair.obj scan.ply
+      pointsmith predict runs/signs/adapter photo.jpg
     """
+    from ...core.data.kinds import require_modality
     from ...core.predict import Predictor
 
     predictor = Predictor.load(folder, device=device, backbone_weights=backbone_weights)
-    names, points = _read(clouds, predictor.config.preparation.points, raw)
-    found = predictor.predict(points, raw=raw, names=names)
+    for path in files:
+        require_modality(str(path), predictor.modality)
+    names, inputs = _read(files, predictor.config.preparation, raw)
+    found = predictor.predict(inputs, raw=raw, names=names)
     if as_json:
         print_json([_plain(name, one, predictor.classes, top) for name, one in zip(names, found)])
         return
@@ -51,16 +60,21 @@ def predict(
         click.echo(f"{name}: {best}")
 
 
-def _read(paths: tuple[Path, ...], count: int, raw: bool) -> tuple[list[str], list[np.ndarray]]:
-    """Return (names, clouds) of all files; the clouds of a batch file are numbered from 0."""
+def _read(
+    paths: tuple[Path, ...], preparation: Preparation | ImagePreparation, raw: bool
+) -> tuple[list[str], Sequence[Path | np.ndarray]]:
+    """Return (names, inputs) of all files: images by their paths, and the clouds of a batch file numbered from 0."""
     import numpy as np
 
     from ...core.data.files import read_clouds
+    from ...core.data.picture import ImagePreparation
 
+    if isinstance(preparation, ImagePreparation):
+        return [str(path) for path in paths], paths
     names: list[str] = []
     points: list[np.ndarray] = []
     for path in paths:
-        found = read_clouds(path, count=count, rng=np.random.default_rng(0), settle=not raw)
+        found = read_clouds(path, count=preparation.points, rng=np.random.default_rng(0), settle=not raw)
         names += [str(path)] if len(found) == 1 else [f"{path}[{i}]" for i in range(len(found))]
         points += found
     return names, points
@@ -68,7 +82,7 @@ def _read(paths: tuple[Path, ...], count: int, raw: bool) -> tuple[list[str], li
 
 def _plain(name: str, one: Prediction, classes: tuple[str, ...], top: int) -> dict[str, Any]:
     return {
-        "cloud": name,
+        "cloud" if one.patch is not None else "image": name,
         "label": one.label,
         "top": [{"label": label, "probability": share} for label, share in one.top(classes, top)],
         "probabilities": [float(value) for value in one.probabilities],

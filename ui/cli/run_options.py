@@ -43,7 +43,7 @@ def run_options(callback: Callback) -> Callback:
         click.option("--backbone", metavar="KIND", help="See `pointsmith backbones`."),
         click.option("--method", metavar="KIND", help="See `pointsmith methods`."),
         click.option(
-            "--data", metavar="KIND|PATH", help="`demo`, a folder or .zip with a sub-folder per class, or .h5."
+            "--data", metavar="KIND|PATH", help="A kind, a folder or .zip with a sub-folder per class, an .h5 or list."
         ),
         click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any setting, e.g. optim.lr=0.001."),
         click.option("--epochs", type=int, help="Passes over the training clouds."),
@@ -61,7 +61,7 @@ def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
 
     UserError for an unknown name, key or value, before anything is read or written.
     """
-    from ...core.config import override, parse_config, read_yaml
+    from ...core.config import override, parse_config, read_inherited
 
     if options.config and options.recipe:
         raise UserError("--config and --recipe are both given", remedy="Choose one of them")
@@ -74,7 +74,7 @@ def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
 
         source = recipe(name).path
     if source:
-        content = read_yaml(source)
+        content = read_inherited(source)
     for part in ("backbone", "method"):
         _choose_kind(content, part, getattr(options, part))
     if options.data:
@@ -97,20 +97,21 @@ def make_run(options: RunOptions, base: Path | None = None) -> RunConfig:
 def data_content(given: str, before: object = None) -> Content:
     """Return the `data` part for a kind's name or a path; settings of `before` stay where its kind is the same.
 
-    An .h5 file becomes the training file of `h5`, a folder or .zip a `folder`. UserError when it is neither.
+    An .h5 file becomes the training file of `h5`, a folder or .zip a `folder` or, where it holds images, `images`;
+    so does a list of images. UserError when it is none of these.
     """
     from ...core.config import choices
+    from ...core.data.kinds import data_kind
 
     kinds = choices("data")
     path = Path(given).expanduser()
     if given in kinds:
         fresh: Content = {"kind": given}
-    elif path.suffix.lower() in (".h5", ".hdf5") and path.is_file():
-        fresh = {"kind": "h5", "train": str(path)}
-    elif path.is_dir() or (path.is_file() and path.suffix.lower() == ".zip"):
-        fresh = {"kind": "folder", "path": str(path)}
+    elif kind := data_kind(path):
+        fresh = {"kind": kind, "train" if kind == "h5" else "path": str(path)}
     elif path.exists():
-        raise UserError("This file is no data set", got=given, expected="a folder, a .zip or an .h5 file")
+        expected = "a folder, a .zip, an .h5 file or a list of images (.csv, .txt)"
+        raise UserError("This file is no data set", got=given, expected=expected)
     elif path.suffix or "/" in given:
         raise UserError("The data set does not exist", got=given, remedy="Check the path")
     else:

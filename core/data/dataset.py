@@ -1,0 +1,76 @@
+"""What every data set becomes, clouds or images alike: labelled splits, and the way their inputs reach a model.
+
+Shapes: S inputs in a split, B in a batch; clouds are (B, N, 3), images (B, 3, H, W), float32; labels int64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from .clouds import Preparation
+from .picture import ImagePreparation
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what, done, total) while a data set loads."""
+
+
+class Feed(Protocol):
+    """One split on a device, batch by batch."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(S,) int64, on the device."""
+        ...
+
+    def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        """Yield the inputs, ready for the model, at each of `indices` (B,), in their order.
+
+        While one batch is used the next may be made ready. UserError when a file can no longer be read.
+        """
+        ...
+
+
+class Split(Protocol):
+    """One part of a data set. `labels` (S,) int64; `names` tell a person which input is which."""
+
+    noun: ClassVar[str]
+    """What its inputs are called, in the plural."""
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: np.ndarray) -> Self:
+        """Return the split of the inputs at `index` (B,)."""
+        ...
+
+    def digests(self) -> list[bytes]:
+        """Return a hash of each input's content."""
+        ...
+
+    def feed(self, device: torch.device) -> Feed: ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A loaded data set. `validation` is None only where nothing may be chosen on it; `test` where none was given."""
+
+    train: Split
+    validation: Split | None
+    test: Split | None
+    classes: tuple[str, ...]
+    preparation: Preparation | ImagePreparation
+    fingerprint: str
+    notes: tuple[str, ...] = field(default=())
+    """What the reader did that the user should know: files skipped and why, clouds topped up, splits made."""

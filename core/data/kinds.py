@@ -1,0 +1,59 @@
+"""What a name on disk announces: points or images, and which kind of data set."""
+
+from __future__ import annotations
+
+import zipfile
+from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
+
+from ..errors import UserError
+from .files import EXTENSIONS
+from .picture import IMAGE_EXTENSIONS
+
+_NOUNS = {"points": "a mesh or point cloud", "images": "an image"}
+_LOOKED_AT = 2000
+
+
+def modality_of(name: str) -> Literal["points", "images"] | None:
+    """Return which modality a file is of by its ending; None for an ending of neither."""
+    extension = Path(name).suffix[1:].lower()
+    return "images" if extension in IMAGE_EXTENSIONS else "points" if extension in EXTENSIONS else None
+
+
+def require_modality(name: str, wanted: Literal["points", "images"]) -> None:
+    """Refuse a file of the other modality, by name; one of neither is left to its reader."""
+    found = modality_of(name)
+    if found is not None and found != wanted:
+        raise UserError(
+            f"{name} is {_NOUNS[found]}, and this adapter reads {wanted}",
+            remedy=f"Give it {_NOUNS[wanted]}, or choose an adapter trained on {found}",
+        )
+
+
+def data_kind(path: Path) -> Literal["folder", "h5", "images"] | None:
+    """Return the kind of data set at a path: what most files of a folder or zip are; None where none fits."""
+    extension = path.suffix.lower()
+    if path.is_file() and extension in (".h5", ".hdf5"):
+        return "h5"
+    if path.is_file() and extension in (".csv", ".txt"):
+        return "images" if _lists_images(path) else None
+    if path.is_dir():
+        names = (each.name for each in chain(path.glob("*/*"), path.glob("*/*/*")))
+    elif extension == ".zip" and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = iter(archive.namelist())
+    elif extension == ".zip" and path.is_file():
+        return "folder"
+    else:
+        return None
+    found = [modality_of(name) for name in islice(names, _LOOKED_AT)]
+    return "images" if found.count("images") > found.count("points") else "folder"
+
+
+def _lists_images(path: Path) -> bool:
+    """Return whether one of the first two lines, of which one may be a header, names an image and something else."""
+    with path.open("rb") as file:
+        lines = [file.readline(4096).decode("utf-8", "replace").strip() for _ in range(2)]
+    rows = (line.rpartition("," if path.suffix.lower() == ".csv" else " ") for line in lines)
+    return any(modality_of(name.strip(' "')) == "images" for name, _, _ in rows)
