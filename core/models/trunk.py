@@ -60,7 +60,7 @@ class TrunkShape:
     """Width of the tokens that the head sees."""
     patches: int
     fresh: frozenset[str]
-    """Class-token parameters that pre-training does not provide."""
+    """The class token's parameters where methods train them: most pre-training in 3D provides none."""
     insertable: bool
     """Whether a class token stands first and prompts may be inserted behind it."""
     pools: tuple[Part, ...]
