@@ -46,7 +46,7 @@ class PlainMethodConfig(MethodConfig):
     """Base of methods that were published both with and without training the class token."""
 
     train_cls: bool = Field(
-        default=False, description="also train the class token, where pre-training does not provide it"
+        default=False, description="also train the class token, in point-cloud transformers that have one"
     )
 
     def trained_token(self, shape: TrunkShape) -> frozenset[str]:

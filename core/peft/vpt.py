@@ -26,7 +26,7 @@ class VPTConfig(PlainMethodConfig):
     prompts: int = Field(default=10, ge=1, le=1000, description="prompts per place")
     positions_too: bool = Field(default=True, description="a learned position is added to each prompt")
     train_cls: bool = Field(
-        default=True, description="also train the class token, where pre-training does not provide it"
+        default=True, description="also train the class token, in point-cloud transformers that have one"
     )
 
     def check(self, shape: TrunkShape) -> None:
