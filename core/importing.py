@@ -13,10 +13,11 @@ from .data.clouds import Preparation
 from .data.config import H5Data
 from .data.names import MODELNET40, SCANOBJECTNN
 from .errors import UserError
-from .models.backbones import OwnBackboneConfig, PointBERTConfig
+from .models.backbones import BackboneConfig, OwnBackboneConfig, PointBERTConfig
 from .models.files import read_tensors
 from .models.head import HeadConfig, HeadKind, Part
 from .models.layouts import LAYOUTS, check_names
+from .models.point_m2ae import PointM2AEConfig
 from .models.point_transformer import PointTransformerConfig
 from .peft.dapt import DAPTConfig
 from .peft.full import FullConfig
@@ -52,18 +53,17 @@ class Published:
     method: DAPTConfig | FullConfig | IDPTConfig | VPTConfig
     parts: tuple[Part, ...] | None = None
     drop_path: float = 0.1
-    backbone: PointTransformerConfig = field(
-        default_factory=lambda: OwnBackboneConfig(weights="included", skip_origin=True)
-    )
+    backbone: BackboneConfig = field(default_factory=lambda: OwnBackboneConfig(weights="included", skip_origin=True))
     head: HeadKind | None = None
 
     def run(self) -> RunConfig:
         """Return the run whose model the file fills; its whole backbone travels with the adapter."""
         bench = self.benchmark
+        sizes: dict[str, object] = {"drop_path": self.drop_path}
+        if isinstance(self.backbone, PointTransformerConfig):
+            sizes["groups"] = bench.groups
         return RunConfig(
-            backbone=self.backbone.model_copy(  # type: ignore[arg-type]
-                update={"groups": bench.groups, "drop_path": self.drop_path}
-            ),
+            backbone=self.backbone.model_copy(update=sizes),
             method=self.method,
             data=H5Data(
                 train=Path("published"),
@@ -95,6 +95,20 @@ def _point_bert() -> dict[str, Published]:
     return found
 
 
+def _point_m2ae() -> dict[str, Published]:
+    """Return Point-M2AE's own models from the Hub; the benchmarks differ in groups and in what the head joins."""
+    layout, stem, owner = "hub/point-m2ae-base", "hub/point-m2ae-base.", ".renrui-zhang"
+    modelnet = PointM2AEConfig(weights="included", skip_origin=True)
+    scan = modelnet.model_copy(update={"group_sizes": (32, 16, 16)})
+    found = {
+        f"{stem}scanobjectnn-{name}{owner}": Published(
+            layout, _SCAN, FullConfig(), ("patch-mean", "rest-max"), backbone=scan
+        )
+        for name in ("hardest", "objbg")
+    }
+    return found | {f"{stem}modelnet40{owner}": Published(layout, _MODELNET, FullConfig(), backbone=modelnet)}
+
+
 def _published() -> dict[str, Published]:
     mae, act, hub = _full("pointmae"), _full("act"), _full("hub/point-mae-base")
     stem, owner = "hub/point-mae-base.", ".yatian-pang"
@@ -117,7 +131,7 @@ def _published() -> dict[str, Published]:
         "idpt/modelnet": Published("idpt", _MODELNET, IDPTConfig()),
         "idpt-vpt/scan_hardest": Published("idpt-vpt", _SCAN, VPTConfig()),
     }
-    return found | _point_bert()
+    return found | _point_bert() | _point_m2ae()
 
 
 def importable() -> dict[str, Published]:

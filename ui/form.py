@@ -117,6 +117,9 @@ def bare(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
+_WRITTEN = (int, float, Config)
+
+
 def component(setting: Setting, shown: Any) -> gr.components.Component:
     """Return the Gradio component of a setting; TypeError for a type that has none yet."""
     kind, optional = bare(setting.annotation)
@@ -133,7 +136,8 @@ def component(setting: Setting, shown: Any) -> gr.components.Component:
     if get_origin(kind) is tuple and get_origin(get_args(kind)[0]) is Literal:
         return gr.Dropdown(list(get_args(get_args(kind)[0])), value=shown, multiselect=True, **common)
     # A number that may be absent is a text: Gradio's number field turns an empty value into 0 in the browser.
-    if kind in (str, Path, int, float) or (get_origin(kind) is tuple and get_args(kind)[0] is int):
+    # So is a tuple of numbers, or of configs that are written as text.
+    if kind in (str, Path, int, float) or (get_origin(kind) is tuple and issubclass(get_args(kind)[0], _WRITTEN)):
         return gr.Textbox(value=shown, placeholder="none" if optional else None, max_lines=1, **common)
     raise TypeError(f"{setting.key} has a type without a component: {setting.annotation!r}")
 

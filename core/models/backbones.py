@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Union
 
 from pydantic import Field
 
+from .point_m2ae import PointM2AEConfig
 from .point_transformer import PointTransformerConfig
 from .source import Source
 from .vit import AugRegViTConfig, ViTConfig
@@ -150,6 +151,7 @@ BackboneConfig = Annotated[
         ACTConfig,
         MaskPointConfig,
         OcCoConfig,
+        PointM2AEConfig,
         ViTConfig,
         AugRegViTConfig,
         OwnBackboneConfig,

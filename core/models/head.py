@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..schema import Config
 
-Part = Literal["cls", "prompt-mean", "prompt-max", "patch-max", "patch-mean", "patch-sum"]
+Part = Literal["cls", "prompt-mean", "prompt-max", "patch-max", "patch-mean", "patch-sum", "rest-max"]
 HeadKind = Literal["mlp3", "mlp2", "linear"]
 
 
@@ -24,19 +24,25 @@ class HeadConfig(Config):
     )
     parts: tuple[Part, ...] | None = Field(
         default=None,
-        description="what is joined: class token, prompts, patches (their mean, maximum, or the sum of both); "
-        "empty: as the method was published",
+        description="what is joined: class token, prompts, patches (their mean, maximum, or the sum of both), "
+        "or the rest: all patches but the first; empty: as the method was published",
     )
     hidden: int = Field(default=256, ge=1, le=4096, description="width of the hidden layers")
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0, description="dropout between them while training")
 
 
 def pool(tokens: Tensor, part: Part, patches: int) -> Tensor:
-    """Return (B, D) of one part of the tokens (B, L, D), of which the last `patches` are patches."""
+    """Return (B, D) of one part of the tokens (B, L, D), of which the last `patches` are patches.
+
+    The "rest" leaves the first patch out: Point-M2AE's heads for ScanObjectNN kept the slice of models whose first
+    token is a class token.
+    """
     if part == "cls":
         return tokens[:, 0]
     where, how = part.split("-")
     chosen = tokens[:, 1:-patches] if where == "prompt" else tokens[:, -patches:]
+    if where == "rest":
+        chosen = chosen[:, 1:]
     if how == "sum":
         return chosen.mean(dim=1) + chosen.amax(dim=1)
     return chosen.mean(dim=1) if how == "mean" else chosen.amax(dim=1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import UserError
+from . import layouts_m2ae as m2ae
 
 Rule = tuple[str, str | None]
 
@@ -194,11 +195,15 @@ LAYOUTS: dict[str, Layout] = {
     "act/pretrain": Layout((*_trunk(r"ACT_encoder\."), *_ACT)),
     "maskpoint/pretrain": Layout(_contrast("transformer_q", "transformer_k", _MASKPOINT_HEADS)),
     "timm/vit": Layout(_VIT),
+    "hub/point-m2ae-base.pretrain.renrui-zhang": Layout((*m2ae.ENCODER, *m2ae.PRETRAINING), lacks=m2ae.NOT_PRETRAINED),
+    "hub/point-m2ae-base": Layout((*m2ae.ENCODER, *_HUB_HEAD)),
 }
 
 # What tells the layouts of whole backbones apart: the first one whose every mark begins some name. A file that holds
 # the trained and the momentum copy counts as the former, as the authors' own loader takes it.
 _MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("hub/point-m2ae-base.pretrain.renrui-zhang", ("h_encoder.token_embed.0.local_mlp.", "h_decoder.")),
+    ("hub/point-m2ae-base", ("h_encoder.token_embed.0.local_mlp.",)),
     ("hub/point-mae-base.pretrain.yatian-pang", ("MAE_encoder.encoder.local_mlp.",)),
     ("recon/pretrain", ("MAE_encoder.encoder.first_conv.", "MAE_encoder.img_token")),
     ("pointmae/pretrain", ("MAE_encoder.encoder.first_conv.",)),

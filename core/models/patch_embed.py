@@ -8,19 +8,26 @@ from torch import Tensor, nn
 
 
 class PatchEmbed(nn.Module):
-    """Embed groups of centred points, (B, G, K, 3) to (B, G, D).
+    """Embed groups of centred points, (B, G, K, 3) to (B, G, D), or of tokens of width `inputs` instead of points.
 
     Two shared layers, the group's maximum joined to every point, two more, the maximum again (Point-BERT, section 3;
     Point-MAE, section 3.1). Written with linear layers on the last axis: the published 1x1 convolutions, transposed.
     `token_dim` adds a projection from that width to `dim` behind it, Point-BERT's `reduce_dim`.
     """
 
-    def __init__(self, dim: int, widths: tuple[int, int, int] = (128, 256, 512), token_dim: int | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        widths: tuple[int, int, int] = (128, 256, 512),
+        token_dim: int | None = None,
+        *,
+        inputs: int = 3,
+    ) -> None:
         super().__init__()
         first, local, merged = widths
         out = token_dim or dim
         self.local = nn.Sequential(
-            nn.Linear(3, first), nn.BatchNorm1d(first), nn.ReLU(inplace=True), nn.Linear(first, local)
+            nn.Linear(inputs, first), nn.BatchNorm1d(first), nn.ReLU(inplace=True), nn.Linear(first, local)
         )
         self.merged = nn.Sequential(
             nn.Linear(2 * local, merged), nn.BatchNorm1d(merged), nn.ReLU(inplace=True), nn.Linear(merged, out)
@@ -42,8 +49,8 @@ class PatchEmbed(nn.Module):
         scale_output(last if isinstance(last, nn.Linear) else self.merged[-1], gamma, beta)  # type: ignore[arg-type]
 
     def forward(self, groups: Tensor) -> Tensor:
-        b, g, k, _ = groups.shape
-        features = self.local(groups.reshape(-1, 3)).view(b * g, k, -1)
+        b, g, k, inputs = groups.shape
+        features = self.local(groups.reshape(-1, inputs)).view(b * g, k, -1)
         pooled = features.amax(dim=1)
         if self.written_out:  # as the publications count it, see `flops`
             both = torch.cat([pooled[:, None].expand_as(features), features], dim=-1)

@@ -1,6 +1,7 @@
 """A pre-norm transformer whose every amendable operation runs through `tuned`; parameter names are timm's.
 
-Shapes: B batch, L tokens, D width, H heads. Operations of block i that a method may amend:
+Shapes: B batch, L tokens, D width, H heads. `seen` (B, 1, L, L) bool, where given, says which tokens (last axis) each
+token may attend to. Operations of block i that a method may amend:
 ``blocks.i.norm1 | attn | attn.qkv | attn.heads | attn.proj | norm2 | mlp | mlp.fc1 | mlp.fc2`` and ``blocks.i``.
 """
 
@@ -42,7 +43,7 @@ class Heads(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, (B, L, D) to (B, L, D)."""
+    """Multi-head self-attention, (B, L, D) to (B, L, D), of all tokens or of those in `seen`."""
 
     def __init__(self, dim: int, heads: int, qkv_bias: bool) -> None:
         super().__init__()
@@ -50,9 +51,11 @@ class Attention(nn.Module):
         self.heads = Heads(heads)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         q, k, v = tuned(self.heads, tuned(self.qkv, x))
-        mixed = F.scaled_dot_product_attention(q, k, v)
+        if seen is not None and k.shape[2] > seen.shape[3]:  # a method's own keys, in front, are seen by every token
+            seen = F.pad(seen, (k.shape[2] - seen.shape[3], 0), value=True)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
         return tuned(self.proj, mixed.transpose(1, 2).flatten(2))
 
 
@@ -81,8 +84,8 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(tuned(self.attn, tuned(self.norm1, x)))
+    def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        x = x + self.drop_path(tuned(self.attn, tuned(self.norm1, x), seen))
         return x + self.drop_path(tuned(self.mlp, tuned(self.norm2, x)))
 
 

@@ -141,8 +141,8 @@ class Trunk(nn.Module):
         """Have these blocks keep only their input while training; their insides are made again in the backward pass."""
         self.recomputed = names
 
-    def run(self, name: str, block: nn.Module, x: Any) -> Any:
-        """Return the answer of the block of this name, with its deltas."""
+    def run(self, name: str, block: nn.Module, x: Any, *context: Any) -> Any:
+        """Return the answer of the block of this name, with its deltas; `context` as in `tuned`."""
         if name in self.recomputed and torch.is_grad_enabled():
-            return checkpoint(tuned, block, x, use_reentrant=False)  # pyright: ignore[reportUnknownVariableType]
-        return tuned(block, x)
+            return checkpoint(tuned, block, x, *context, use_reentrant=False)  # pyright: ignore[reportUnknownVariableType]
+        return tuned(block, x, *context)

@@ -24,9 +24,12 @@ class Foldable(Protocol):
         ...
 
 
-def tuned(operation: nn.Module, x: Any) -> Any:
-    """Return ``operation(x)`` after all of its deltas, in the order of their attachment."""
-    y = operation(x)
+def tuned(operation: nn.Module, x: Any, *context: Any) -> Any:
+    """Return ``operation(x, *context)`` after all of its deltas, in the order of their attachment.
+
+    `context` is what an operation needs besides, such as an attention mask; deltas do not see it.
+    """
+    y = operation(x, *context)
     for delta in getattr(operation, "deltas", ()):  # getattr, not __dict__: torch.compile guards it
         y = delta(x, y)
     return y
