@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .adapters import Adapter, AdapterConfig, load_adapter
 from .data.clouds import Preparation, check_cloud, normalize
-from .data.picture import ImagePreparation, as_rgb, fit, image_of, read_image, to_input
+from .data.feed import to_input
+from .data.picture import ImagePreparation, as_rgb, fit, image_of, read_image
 from .errors import UserError
 from .models.grouping import farthest_points
 from .training.device import pick_device

@@ -6,17 +6,19 @@ Shapes: S clouds, N points; coordinates float32, labels int64.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from ..errors import UserError
 from ..schema import Config
+
+if TYPE_CHECKING:
+    import torch
+
+    from .feed import CloudFeed
 
 
 class Preparation(Config):
@@ -52,19 +54,9 @@ class Clouds:
         ]
 
     def feed(self, device: torch.device) -> CloudFeed:
+        from .feed import CloudFeed  # here, because a process that only parses files does without torch
+
         return CloudFeed(self, device)
-
-
-class CloudFeed:
-    """Clouds that lie on the device as long as this lives: batches are picked from there."""
-
-    def __init__(self, clouds: Clouds, device: torch.device) -> None:
-        self.labels = torch.from_numpy(clouds.labels).long().to(device)
-        self._points = torch.from_numpy(clouds.points).to(device)
-
-    def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        for index in indices:
-            yield self._points[torch.from_numpy(index).to(self._points.device)]
 
 
 def check_cloud(points: np.ndarray, name: str, least: int = 1) -> np.ndarray:

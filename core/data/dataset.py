@@ -1,40 +1,27 @@
-"""What every data set becomes, clouds or images alike: labelled splits, and the way their inputs reach a model.
+"""What every data set becomes, clouds or images alike: labelled splits.
 
-Shapes: S inputs in a split, B in a batch; clouds are (B, N, 3), images (B, 3, H, W), float32; labels int64.
+Shapes: S inputs in a split, B of them picked; labels int64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import Self
 
 from .clouds import Preparation
 from .picture import ImagePreparation
 
+if TYPE_CHECKING:
+    import torch
+
+    from .feed import Feed
+
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total) while a data set loads."""
-
-
-class Feed(Protocol):
-    """One split on a device, batch by batch."""
-
-    @property
-    def labels(self) -> Tensor:
-        """(S,) int64, on the device."""
-        ...
-
-    def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        """Yield the inputs, ready for the model, at each of `indices` (B,), in their order.
-
-        While one batch is used the next may be made ready. UserError when a file can no longer be read.
-        """
-        ...
 
 
 class Split(Protocol):

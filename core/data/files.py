@@ -1,4 +1,4 @@
-"""One mesh or cloud file becomes points; one from a stranger does so in a child process with limits.
+"""One mesh or cloud file becomes points; one from a stranger, or an image, is read in a child process with limits.
 
 Run as a module it is that child: `python -m pointsmith.core.data.files PATH COUNT SEED MEMORY CPU WALL OUT`.
 """
@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ import numpy as np
 from ..errors import UserError
 from .clouds import check_cloud
 from .mesh import MESH_EXTENSIONS, read_mesh
+from .picture import IMAGE_EXTENSIONS, read_image
 from .pointfiles import POINT_EXTENSIONS, read_point_file
 from .surface import sample_surface
 
@@ -117,10 +120,30 @@ def read_untrusted(
     The child has limits on memory and CPU time (where the system knows them) and on time by the clock, none of this
     process's secrets in its environment, and hands back nothing but an array. Raises UserError.
     """
+    limits = (memory_bytes, cpu_seconds, wall_seconds)
+    with _parsed_by_child(path, count, seed, limits) as out:
+        return check_cloud(read_point_file(out, path.name)[0], path.name)
+
+
+def read_untrusted_image(
+    path: Path, *, memory_bytes: int = 4 << 30, cpu_seconds: int = 30, wall_seconds: int = 60
+) -> np.ndarray:
+    """Return what `read_image` would, as (H, W, 3) uint8, but decode the file in a child as `read_untrusted` does."""
+    with _parsed_by_child(path, 0, 0, (memory_bytes, cpu_seconds, wall_seconds)) as out, np.load(out) as content:
+        return content["image"]
+
+
+@contextmanager
+def _parsed_by_child(path: Path, count: int, seed: int, limits: tuple[int, int, int]) -> Generator[Path, None, None]:
+    """Yield the file in which a child left what it read; `limits` are bytes of memory, seconds of CPU and by the clock.
+
+    Raises UserError with the child's own reason, or for a child that had to be ended.
+    """
+    memory_bytes, cpu_seconds, wall_seconds = limits
     with tempfile.TemporaryDirectory(prefix="pointsmith-read-") as folder:
         out = Path(folder) / "points.npz"
-        limits = [str(memory_bytes), str(cpu_seconds), str(wall_seconds)]
-        command = [sys.executable, "-m", __spec__.name, str(path.resolve()), str(count), str(seed), *limits, str(out)]
+        numbers = [str(number) for number in (count, seed, *limits)]
+        command = [sys.executable, "-m", __spec__.name, str(path.resolve()), *numbers, str(out)]
         environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         # Each thread of a BLAS reserves address space, which the memory limit counts.
         environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
@@ -148,7 +171,7 @@ def read_untrusted(
                 f"{path.name} could not be read within {memory_bytes >> 20} MiB and {cpu_seconds} s of CPU time",
                 remedy="Simplify it, or check that it is not damaged",
             )
-        return check_cloud(read_point_file(out, path.name)[0], path.name)
+        yield out
 
 
 def _limit(memory_bytes: int, cpu_seconds: int, wall_seconds: int) -> None:
@@ -175,7 +198,10 @@ def _child(arguments: list[str]) -> int:
     count, seed, memory_bytes, cpu_seconds, wall_seconds = (int(argument) for argument in arguments[1:6])
     _limit(memory_bytes, cpu_seconds, wall_seconds)
     try:
-        np.savez(out, points=read_points(path, count=count, rng=np.random.default_rng(seed)))
+        if path.suffix[1:].lower() in IMAGE_EXTENSIONS:
+            np.savez(out, image=np.asarray(read_image(path, path.name)))
+        else:
+            np.savez(out, points=read_points(path, count=count, rng=np.random.default_rng(seed)))
     except UserError as error:
         print(error)
         return _REFUSED

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..errors import UserError
 from .class_folders import FileKind, Left, find, opened, require_sound
 from .config import ImagesData
 from .dataset import Progress
-from .picture import IMAGE_EXTENSIONS, ImagePreparation, fit, read_image, to_input
+from .picture import IMAGE_EXTENSIONS, ImagePreparation, decoding_threads, fit, read_image
 from .split import Parts, hold_out_test
+
+if TYPE_CHECKING:
+    import torch
+
+    from .feed import ImageFeed
 
 RESIDENT_BYTES = 1 << 30
 """A split whose squares take more than this is decoded batch by batch."""
@@ -71,40 +73,9 @@ class Images:
         return fit(read_image(self.files[index], self.names[index]), self.preparation)
 
     def feed(self, device: torch.device) -> ImageFeed:
+        from .feed import ImageFeed  # here, because a process that only parses files does without torch
+
         return ImageFeed(self, device)
-
-
-class ImageFeed:
-    """Squares that lie on the device, or are decoded by threads while the model is busy with the batch before."""
-
-    def __init__(self, images: Images, device: torch.device) -> None:
-        self.labels = torch.from_numpy(images.labels).long().to(device)
-        self._images, self._device = images, device
-        self._pixels = None if images.pixels is None else torch.from_numpy(images.pixels).to(device)
-
-    def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        if self._pixels is None:
-            yield from self._decoded(indices)
-            return
-        for index in indices:
-            chosen = self._pixels[torch.from_numpy(index).to(self._device)]
-            yield to_input(chosen, self._images.preparation)
-
-    def _decoded(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
-        pool = ThreadPoolExecutor(_threads(), thread_name_prefix="decode")
-
-        def begin(index: np.ndarray) -> list[Future[np.ndarray]]:
-            chosen: list[int] = index.tolist()
-            return [pool.submit(self._images.square, i) for i in chosen]
-
-        try:
-            coming = begin(indices[0]) if len(indices) else []
-            for after in (*indices[1:], None)[: len(indices)]:
-                ready, coming = coming, [] if after is None else begin(after)
-                batch = torch.from_numpy(np.stack([one.result() for one in ready]))
-                yield to_input(batch.to(self._device), self._images.preparation)
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
@@ -129,7 +100,7 @@ def decode(
     pixels = np.empty((count if keep else 0, size, size, 3), np.uint8)
     hashes: list[bytes] = []
     sound: list[int] = []
-    with ThreadPoolExecutor(_threads(), thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(decoding_threads(), thread_name_prefix="decode") as pool:
 
         def read(i: int) -> bytes | str:
             try:
@@ -168,10 +139,6 @@ def _content(path: Path, name: str) -> bytes:
         raise UserError(f"{name} cannot be read ({error.strerror})") from error
 
 
-def _threads() -> int:
-    return min(8, os.cpu_count() or 1)
-
-
 def read_images(config: ImagesData, *, progress: Progress | None = None) -> Parts:
     """Return the images of class folders, of a zip of them, or of list files.
 
@@ -197,9 +164,17 @@ def read_images(config: ImagesData, *, progress: Progress | None = None) -> Part
         listed = {part: _of_folders(root, folders, classes) for part, folders in layout.items()}
     read = decode_parts(listed, config.preparation, left, progress, place)
     for part, split in read.items():
-        require_sound(split, classes, part, left)
-    parts = Parts(read["train"], read.get("validation"), read.get("test"), classes, tuple(left.notes()))
+        # The lists of a benchmark may well test some classes only; a class folder without images is a mistake.
+        if part == "train" or place is not None:
+            require_sound(split, classes, part, left)
+    notes = (*left.notes(), *_untested(read.get("test"), classes))
+    parts = Parts(read["train"], read.get("validation"), read.get("test"), classes, notes)
     return hold_out_test(parts, config.test_share, config.split_seed)
+
+
+def _untested(test: Images | None, classes: tuple[str, ...]) -> list[str]:
+    missing = [] if test is None else sorted(set(range(len(classes))) - set(test.labels.tolist()))
+    return ["no test image of: " + ", ".join(classes[label] for label in missing)] if missing else []
 
 
 class _Opened:

@@ -1,35 +1,28 @@
-"""One image file becomes RGB of the model's size: what a ViT sees of it, apart from the last arithmetic.
+"""One image file becomes RGB of the model's size: what a ViT sees of it, before its colours are normalised.
 
-Shapes: H × W pixels, uint8 RGB; the model's input is (B, 3, H, W) float32.
+Shapes: H × W pixels, uint8 RGB.
 """
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from pydantic import Field
-from torch import Tensor
 
 from ..errors import UserError
 from ..schema import Config
 
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """The decoders that may run: none that calls another program, as Pillow's for EPS does."""
 IMAGE_EXTENSIONS = frozenset("jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k".split())
 """Lower-case file name endings, without the dot, that are taken for images."""
 MOST_PIXELS = 80_000_000
 """Pixels of the largest image that is decoded; below the number from which Pillow itself warns."""
-
-_MEAN_AND_STD = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-}
 
 
 class ImagePreparation(Config):
@@ -118,12 +111,9 @@ def fit(image: Image.Image, preparation: ImagePreparation) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
 
 
-def to_input(pixels: Tensor, preparation: ImagePreparation) -> Tensor:
-    """Return the model's input (B, 3, H, W) float32 of squares (B, H, W, 3) uint8, on their device."""
-    mean, std = (
-        torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in _MEAN_AND_STD[preparation.normalize]
-    )
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+def decoding_threads() -> int:
+    """Return how many images to decode at once: Pillow's decoders run beside each other."""
+    return min(8, os.cpu_count() or 1)
 
 
 def _reason(error: Exception) -> str:

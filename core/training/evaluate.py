@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.dataset import Feed
+from ..data.feed import Feed
 from ..events import Scores
 from ..peft.tuned_model import Tuned
 
