@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from .config import RunConfig
+from .errors import UserError
+from .models.backbones import BackboneConfig
 from .models.head import ClassificationHead
 from .models.load import Loaded, load_backbone, not_in_file
 from .models.trunk import Trunk
+from .peft.registry import MethodUnion
 from .peft.tuned_model import Tuned
 
 
@@ -20,6 +24,8 @@ class Sizes:
     trainable: int
     total: int
     adapter_bytes: int
+    head: int
+    """How many of them are the head's, which 2D publications do not count."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,34 @@ def measure(config: RunConfig, classes: int) -> Sizes:
     """
     with torch.device("meta"):
         trunk = config.backbone.build(config.method.positions)
-        return sizes_of(_assemble(config, classes, trunk, not_in_file(config.backbone)))
+        return _measured(config, classes, trunk)
+
+
+def measure_methods(backbone: BackboneConfig, methods: Sequence[MethodUnion], classes: int) -> list[Sizes | UserError]:
+    """Return for each method its sizes on a backbone with its published head, or why the two do not go together."""
+    found: list[Sizes | UserError] = []
+    with torch.device("meta"):
+        trunk = backbone.build("every-block")
+        for method in methods:
+            run = RunConfig().model_copy(update={"backbone": backbone, "method": method})
+            try:
+                found.append(_measured(run, classes, trunk))
+            except UserError as error:
+                found.append(error)
+    return found
+
+
+def _measured(config: RunConfig, classes: int, trunk: Trunk) -> Sizes:
+    model = _assemble(config, classes, trunk, not_in_file(config.backbone))
+    sizes = sizes_of(model)
+    model.release()
+    return sizes
 
 
 def sizes_of(model: Tuned) -> Sizes:
     """Return the sizes of a model."""
     stored = sum(tensor.numel() * tensor.element_size() for tensor in model.adapter_state().values())
-    return Sizes(*model.count(), stored)
+    return Sizes(*model.count(), stored, sum(parameter.numel() for parameter in model.head.parameters()))
 
 
 def _assemble(config: RunConfig, classes: int, trunk: Trunk, initialised: frozenset[str]) -> Tuned:

@@ -65,9 +65,9 @@ class PatchEmbed(nn.Module):
 
 
 @torch.no_grad()
-def scale_output(layer: nn.Linear | nn.LayerNorm, gamma: Tensor, beta: Tensor) -> None:
+def scale_output(layer: nn.Linear | nn.LayerNorm | nn.Conv2d, gamma: Tensor, beta: Tensor) -> None:
     """Give a layer new weights (the old tensors stay as they are) so that it answers gamma * y + beta."""
-    weight = layer.weight * (gamma if isinstance(layer, nn.LayerNorm) else gamma[:, None])
+    weight = layer.weight * gamma.view(-1, *(1,) * (layer.weight.dim() - 1))
     layer.weight = nn.Parameter(weight, requires_grad=False)
     bias = beta.clone() if layer.bias is None else layer.bias * gamma + beta  # pyright: ignore[reportUnnecessaryComparison]
     layer.bias = nn.Parameter(bias, requires_grad=False)

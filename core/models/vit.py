@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ..errors import UserError
+from .patch_embed import scale_output
 from .source import Source
 from .transformer import initialise, make_blocks
 from .trunk import BlockShape, Modality, Positions, Trunk, TrunkConfig, TrunkShape
@@ -108,6 +109,10 @@ class ImagePatches(nn.Module):
     def __init__(self, dim: int, patch_size: int) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, dim, kernel_size=patch_size, stride=patch_size)
+
+    def absorb(self, gamma: Tensor, beta: Tensor) -> None:
+        """Make a scale and a shift (D,) of the tokens part of the projection."""
+        scale_output(self.proj, gamma, beta)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.proj(images).flatten(2).transpose(1, 2)

@@ -82,7 +82,8 @@ class Method(nn.Module):
 
 
 def with_prompts(shape: TrunkShape, part: Part) -> tuple[Part, ...]:
-    """Return class token, pooled prompts and patches; without them where the published head joins no patches."""
-    if "patch-max" not in shape.pools:
-        return shape.pools
-    return ("cls", part, "patch-max")
+    """Return the published head's parts with the pooled prompts behind the class token.
+
+    So it was published in 3D. On images no publication says; without it the last block's prompt would not be read.
+    """
+    return ("cls", part, *(other for other in shape.pools if other != "cls"))

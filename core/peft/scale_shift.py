@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.patch_embed import PatchEmbed, scale_output
+from ..models.vit import ImagePatches
 
 
 class ScaleShift(nn.Module):
@@ -22,11 +23,11 @@ class ScaleShift(nn.Module):
     @torch.no_grad()
     def fold(self, operation: nn.Module) -> None:
         """Make scale and shift part of a norm, a linear layer or a patch embedding."""
-        if isinstance(operation, PatchEmbed):
+        if isinstance(operation, (nn.Linear, nn.LayerNorm)):
+            scale_output(operation, self.gamma, self.beta)
+        else:
+            assert isinstance(operation, (PatchEmbed, ImagePatches)), type(operation).__name__
             operation.absorb(self.gamma, self.beta)
-            return
-        assert isinstance(operation, (nn.Linear, nn.LayerNorm)), type(operation).__name__
-        scale_output(operation, self.gamma, self.beta)
 
     def forward(self, x: Tensor | None, y: Tensor) -> Tensor:
         return torch.addcmul(self.beta, y, self.gamma)

@@ -12,7 +12,7 @@ from pointsmith.core.building import build
 from pointsmith.core.errors import UserError
 from pointsmith.core.merging import merge
 from pointsmith.core.predict import Predictor
-from tiny import BACKBONE, tiny_run
+from tiny import BACKBONE, BACKBONES, tiny_run
 
 CLASSES = ("a", "b", "c", "d", "e")
 
@@ -43,7 +43,7 @@ FOLDABLE = [
     ({"kind": "norm-tuning", "train_cls": True}, "probe", 0),
     ({"kind": "full"}, "probe", 0),
     ({"kind": "dapt", "rank": 4}, "dapt", 4),
-    ({"kind": "dapt-x", "rank": 4, "heads": 3, "tfts": True}, "dapt-x", 4),
+    ({"kind": "dapt-x", "rank": 4, "heads": 3, "tfts": True}, "dapt-x", 5),
 ]
 
 
@@ -61,6 +61,19 @@ def test_merged_logits_are_equal(tmp_path: Path, method: dict, remains: str, row
     assert config.metrics == {"test_accuracy": 0.5}
     assert "cannot be taken off" in (tmp_path / "merged" / "README.md").read_text()
     assert np.array_equal(logits(folder), before)  # the adapter itself is untouched
+
+
+@pytest.mark.parametrize("place", ["point-m2ae", "vit"])
+@pytest.mark.parametrize("method", [{"kind": "ssf", "ends": True}, {"kind": "lora", "rank": 2}])
+def test_merging_works_on_the_other_backbones(tmp_path: Path, place: str, method: dict) -> None:
+    run = tiny_run(method, backbone=BACKBONES[place])
+    built = build(run, len(CLASSES))
+    with torch.no_grad():
+        for name, parameter in built.model.trainable():
+            parameter.add_(0.3 * torch.rand_like(parameter) if "gamma" in name else 0.3 * torch.randn_like(parameter))
+    save_adapter(tmp_path / "adapter", built, describe(built, run, CLASSES))
+    done = merge(tmp_path / "adapter", tmp_path / "merged")
+    assert done.remaining == 0 and done.difference <= 1e-5
 
 
 def test_a_negative_scale_of_the_tokens_survives_the_maximum_over_a_group(tmp_path: Path) -> None:

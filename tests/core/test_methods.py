@@ -8,21 +8,38 @@ import json
 import pytest
 import torch
 from pointsmith.core.building import build, measure
-from pointsmith.core.config import choices, parse_config
+from pointsmith.core.config import choices
+from pointsmith.core.errors import UserError
 from pointsmith.core.models.load import load_backbone
+from pointsmith.core.models.point_transformer import PointTransformer
+from pointsmith.core.models.trunk import Trunk
 from pointsmith.core.models.tuned import attach, detach
-from tiny import BACKBONE, tiny_run
+from pointsmith.core.peft.tuned_model import Tuned
+from tiny import BACKBONES, inputs_for, tiny_run
+from torch._dynamo.testing import CompileCounter
 
+Pair = tuple[str, str]
 METHODS = sorted(choices("method"))
-SMALL = {"idpt": {"neighbours": 4}}
+INSERTING = {"dapt", "idpt", "vpt", "noah"}
+"""Methods that put prompts among the tokens, whatever their settings."""
+PAIRS: list[Pair] = [
+    (kind, place) for place in BACKBONES for kind in METHODS if place != "point-m2ae" or kind not in INSERTING
+]
 
 
-def config_of(kind: str, **changes):
-    return tiny_run({"kind": kind, **SMALL.get(kind, {})}, **changes)
+def config_of(pair: Pair, dense: bool = False, **changes):
+    kind, place = pair
+    method = {"kind": kind, **({"neighbours": 4} if kind == "idpt" else {})}
+    if dense and "routing" in choices("method")[kind].model_fields:
+        method["routing"] = "dense"
+    if place == "point-m2ae" and "prompts" in choices("method")[kind].model_fields:
+        method["prompts"] = "none"
+    changes["backbone"] = {**BACKBONES[place], **changes.get("backbone", {})}
+    return tiny_run(method, **changes)
 
 
-def make(kind: str, **changes):
-    built = build(config_of(kind, **changes), 5)
+def make(pair: Pair, **changes):
+    built = build(config_of(pair, **changes), 5)
     randomise(built.model)
     return built.model
 
@@ -37,65 +54,76 @@ def randomise(model: torch.nn.Module) -> None:
                 parameter.fill_(1.0)
 
 
-def clouds(seed: int = 0) -> torch.Tensor:
-    return torch.randn(4, 64, 3, generator=torch.Generator().manual_seed(seed))
+def see(model: Tuned, seed: int = 0) -> torch.Tensor:
+    """Return the model's logits of four random inputs."""
+    return model(inputs_of(model.trunk, seed))
 
 
-def a_step(model: torch.nn.Module) -> None:
+def inputs_of(trunk: Trunk, seed: int = 0) -> torch.Tensor:
+    return inputs_for(trunk.config, seed=seed)  # type: ignore[attr-defined]
+
+
+def loss_of(model: Tuned) -> torch.Tensor:
+    loss = torch.nn.functional.cross_entropy(see(model), torch.arange(4))
+    penalty = model.method.penalty()
+    return loss if penalty is None else loss + penalty
+
+
+def a_step(model: Tuned) -> None:
     model.train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    torch.nn.functional.cross_entropy(model(clouds()), torch.arange(4)).backward()
+    loss_of(model).backward()
     optimizer.step()
 
 
-@pytest.mark.parametrize("kind", METHODS)
-def test_every_trainable_parameter_gets_a_gradient_and_nothing_else(kind: str) -> None:
-    model = make(kind, backbone={**BACKBONE, "drop_path": 0.0}).train()
-    torch.nn.functional.cross_entropy(model(clouds()), torch.arange(4)).backward()
+@pytest.mark.parametrize("pair", PAIRS, ids=" on ".join)
+def test_every_trainable_parameter_gets_a_gradient_and_nothing_else(pair: Pair) -> None:
+    model = make(pair, dense=True, backbone={"drop_path": 0.0}).train()  # top-1 may leave an expert without tokens
+    loss_of(model).backward()
     for name, parameter in model.named_parameters():
         assert (parameter.grad is not None and bool(parameter.grad.any())) == parameter.requires_grad, name
 
 
-@pytest.mark.parametrize("kind", METHODS)
-def test_frozen_bytes_stay_and_release_restores_the_trunk(kind: str) -> None:
-    config = config_of(kind)
+@pytest.mark.parametrize("pair", PAIRS, ids=" on ".join)
+def test_frozen_bytes_stay_and_release_restores_the_trunk(pair: Pair) -> None:
+    config = config_of(pair)
     untouched = load_backbone(config.backbone, seed=config.seed, positions=config.method.positions).trunk
     before = {name: tensor.clone() for name, tensor in untouched.state_dict().items()}
-    answer = untouched.eval()(clouds())
-    model = make(kind)
+    answer = untouched.eval()(inputs_of(untouched))
+    model = make(pair)
     a_step(model)
     kept = model.kept_names
     for name, tensor in model.trunk.state_dict().items():
         assert torch.equal(tensor, before[name]) or name in kept, name
     trunk = model.release().eval()
     assert {name: True for name in before} == {n: torch.equal(t, before[n]) for n, t in trunk.state_dict().items()}
-    assert torch.equal(trunk(clouds()), answer)
+    assert torch.equal(trunk(inputs_of(trunk)), answer)
 
 
-@pytest.mark.parametrize("kind", METHODS)
-def test_the_adapter_of_a_trained_model_makes_an_equal_one(kind: str) -> None:
-    model = make(kind)
+@pytest.mark.parametrize("pair", PAIRS, ids=" on ".join)
+def test_the_adapter_of_a_trained_model_makes_an_equal_one(pair: Pair) -> None:
+    model = make(pair)
     a_step(model)
     state = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
-    other = build(config_of(kind), 5).model
+    other = build(config_of(pair), 5).model
     other.load_adapter(state)
-    assert torch.equal(other.eval()(clouds(1)), model.eval()(clouds(1)))
+    assert torch.equal(see(other.eval(), 1), see(model.eval(), 1))
 
 
-@pytest.mark.parametrize("kind", METHODS)
-def test_copies_are_independent(kind: str) -> None:
-    model = make(kind).eval()
-    before = model(clouds())
+@pytest.mark.parametrize("pair", PAIRS, ids=" on ".join)
+def test_copies_are_independent(pair: Pair) -> None:
+    model = make(pair).eval()
+    before = see(model)
     other = copy.deepcopy(model)
-    assert torch.equal(other(clouds()), before)
+    assert torch.equal(see(other), before)
     a_step(other)
-    assert torch.equal(model.eval()(clouds()), before)
-    assert not torch.equal(other.eval()(clouds()), before)
+    assert torch.equal(see(model.eval()), before)
+    assert not torch.equal(see(other.eval()), before)
 
 
-@pytest.mark.parametrize("kind", METHODS)
-def test_every_row_of_the_table_names_an_operation_and_runs_once(kind: str) -> None:
-    model = make(kind)
+@pytest.mark.parametrize("pair", PAIRS, ids=" on ".join)
+def test_every_row_of_the_table_names_an_operation_and_runs_once(pair: Pair) -> None:
+    model = make(pair)
     rows = [(name, delta) for name, delta in model.method.attachments()]
     calls = dict.fromkeys(range(len(rows)), 0)
 
@@ -111,21 +139,19 @@ def test_every_row_of_the_table_names_an_operation_and_runs_once(kind: str) -> N
     for number, (name, delta) in enumerate(rows):
         operation = model.trunk.get_submodule(name)
         operation.deltas = (*getattr(operation, "deltas", ()), counted(number, delta))
-    model.eval()(clouds())
+    see(model.eval())
     assert set(calls.values()) <= {1}
 
 
-@pytest.mark.parametrize("kind", METHODS)
-def test_recomputed_blocks_give_the_same_gradients_and_statistics(kind: str) -> None:
+@pytest.mark.parametrize("pair", PAIRS, ids=" on ".join)
+def test_recomputed_blocks_give_the_same_gradients_and_statistics(pair: Pair) -> None:
     found = []
     for recomputed in (False, True):
-        model = make(kind).train()
+        model = make(pair).train()
         if recomputed:
             model.recompute()
         torch.manual_seed(3)  # drop path and dropout
-        loss = torch.nn.functional.cross_entropy(model(clouds()), torch.arange(4))
-        penalty = model.method.penalty()
-        (loss if penalty is None else loss + penalty).backward()
+        loss_of(model).backward()
         found.append(({n: p.grad for n, p in model.trainable()}, dict(model.named_buffers())))
     (plain, buffers), (again, buffers_again) = found
     for name in plain:
@@ -137,12 +163,14 @@ def test_recomputed_blocks_give_the_same_gradients_and_statistics(kind: str) -> 
 def test_methods_compiled_one_after_another_on_one_trunk_answer_as_uncompiled() -> None:
     """What a compiler guards on must include the deltas: a stale graph would answer for the previous method."""
     torch._dynamo.reset()
-    trunk = load_backbone(config_of("probe").backbone, seed=0).trunk.eval()
-    compiled = torch.compile(trunk.encode, backend="eager", dynamic=False)
-    grouped = trunk.group(clouds())
+    trunk = load_backbone(config_of(("probe", "point-transformer")).backbone, seed=0).trunk.eval()
+    assert isinstance(trunk, PointTransformer)
+    counter = CompileCounter()
+    compiled = torch.compile(trunk.encode, backend=counter, dynamic=False)
+    grouped = trunk.group(inputs_of(trunk))
     with torch._dynamo.config.patch(recompile_limit=1000, accumulated_recompile_limit=1000), torch.no_grad():
         for kind in [*METHODS, *reversed(METHODS)]:
-            method = config_of(kind).method.build(trunk.shape)
+            method = config_of((kind, "point-transformer")).method.build(trunk.shape)
             randomise(method)
             for operation, delta in method.attachments():
                 attach(trunk.get_submodule(operation), delta)
@@ -150,12 +178,13 @@ def test_methods_compiled_one_after_another_on_one_trunk_answer_as_uncompiled() 
             assert torch.allclose(compiled(*grouped), trunk.encode(*grouped), atol=1e-5), kind
             for module in trunk.modules():
                 detach(module)
+    assert counter.frame_count >= len(METHODS)  # it did compile, each time anew
     torch._dynamo.reset()
 
 
 @pytest.mark.parametrize("batchnorm", ["paper", "frozen"])
 def test_batch_norm_drifts_only_where_asked_and_is_saved_then(batchnorm: str) -> None:
-    model = make("probe", batchnorm=batchnorm)
+    model = make(("probe", "point-transformer"), batchnorm=batchnorm)
     before = model.trunk.patch_embed.local[1].running_mean.clone()
     a_step(model)
     moved = not torch.equal(model.trunk.patch_embed.local[1].running_mean, before)
@@ -163,50 +192,10 @@ def test_batch_norm_drifts_only_where_asked_and_is_saved_then(batchnorm: str) ->
     assert moved == saved == (batchnorm == "paper")
 
 
-@pytest.mark.parametrize(
-    ("recipe", "method", "parts", "classes", "count"),
-    [
-        ("scan_hardest", {"kind": "dapt", "rank": 64}, None, 15, 1_087_771),
-        ("scan_objbg", {"kind": "dapt", "rank": 64, "dropout": 0.5}, None, 15, 1_087_771),
-        ("scan_objonly", {"kind": "dapt", "rank": 64}, ["cls", "prompt-mean"], 15, 989_467),
-        ("modelnet", {"kind": "dapt", "rank": 72}, ["cls", "patch-max"], 40, 1_069_716),
-        ("adapter", {"kind": "adapter"}, None, 15, 862_735),
-        ("adapter, Houlsby", {"kind": "adapter", "places": "both", "rank": 32}, None, 15, 867_343),
-        ("adaptformer", {"kind": "adaptformer"}, None, 15, 862_735),
-        ("lora", {"kind": "lora"}, None, 15, 857_359),
-        ("lora, fused", {"kind": "lora", "targets": ["qkv"]}, None, 15, 857_359),
-        ("bitfit", {"kind": "bitfit"}, None, 15, 304_399),
-        ("bitfit everywhere", {"kind": "bitfit", "where": "all"}, None, 15, 307_215),
-        ("vpt-deep", {"kind": "vpt"}, None, 15, 360_463),
-        ("ssf", {"kind": "ssf"}, None, 15, 368_911),
-        ("ssf with ends", {"kind": "ssf", "ends": True}, None, 15, 370_447),
-        ("prefix", {"kind": "prefix", "length": 48}, None, 15, 709_903),
-        ("idpt hardest", {"kind": "idpt"}, None, 15, 1_696_783),
-        ("idpt objbg", {"kind": "idpt"}, ["prompt-max"], 15, 1_500_175),
-        ("idpt modelnet", {"kind": "idpt"}, None, 40, 1_703_208),
-        ("dapt-x", {"kind": "dapt-x"}, None, 15, 418_067),
-        ("dapt-x ablation", {"kind": "dapt-x", "rank": 64, "tfts": True}, None, 15, 558_099),
-        ("dapt-x unshared", {"kind": "dapt-x", "rank": 64, "tfts": True, "shared": False}, None, 15, 1_397_311),
-        ("dapt-x sharing only", {"kind": "dapt-x", "rank": 64}, None, 15, 455_187),
-        ("full", {"kind": "full"}, None, 15, 22_093_327),
-        ("probe", {"kind": "probe"}, None, 15, 267_535),
-        ("probe with class token", {"kind": "probe", "train_cls": True}, None, 15, 268_303),
-    ],
-)
-def test_published_counts(recipe: str, method: dict, parts: list | None, classes: int, count: int) -> None:
-    config = parse_config(
-        {"backbone": {"kind": "point-mae", "weights": "random"}, "method": method, "head": {"parts": parts}}
-    )
-    sizes = measure(config, classes)
-    assert sizes.trainable == count, recipe
-    if recipe == "scan_hardest":
-        assert sizes.adapter_bytes <= 5_000_000
-
-
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("pair", PAIRS, ids=" on ".join)
 @pytest.mark.parametrize("weights", ["random", "included"])
-def test_measured_sizes_are_those_of_the_model(kind: str, weights: str) -> None:
-    config = config_of(kind, backbone={**BACKBONE, "weights": weights})
+def test_measured_sizes_are_those_of_the_model(pair: Pair, weights: str) -> None:
+    config = config_of(pair, backbone={"weights": weights})
     assert measure(config, 5) == build(config, 5).sizes
 
 
@@ -216,3 +205,23 @@ def test_the_same_seed_builds_the_same_model() -> None:
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
     assert json.dumps(sorted(one)) == json.dumps(sorted(other))
+
+
+@pytest.mark.parametrize("kind", sorted(INSERTING | {"dapt-x", "adapter-x", "adaptformer-x"}))
+def test_what_cannot_work_is_refused_when_the_run_is_configured(kind: str) -> None:
+    with pytest.raises(UserError, match="inserts prompts") as caught:
+        tiny_run({"kind": kind}, backbone=BACKBONES["point-m2ae"])
+    assert "Point-M2AE" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ({"kind": "dapt-x", "heads": 5}, "cannot be cut"),
+        ({"kind": "idpt", "neighbours": 9}, "exceeds the patches"),
+        ({"kind": "idpt", "neighbours": 4, "layer": 2}, "not a block"),
+    ],
+)
+def test_settings_that_do_not_fit_the_backbone_are_refused(method: dict, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        tiny_run(method)

@@ -1,8 +1,7 @@
-"""`pointsmith methods`: every method and published preset with what it trains on each backbone, counted exactly."""
+"""`pointsmith methods`: what every method trains on each backbone, and the published configurations beside it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,122 +10,145 @@ from ...core.errors import UserError
 from .output import print_json, table
 
 if TYPE_CHECKING:
-    from ...core.peft.method import MethodConfig
-    from ...core.schema import Config
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A method with its defaults (`preset` None) or as it was published, and the parts its head joins.
-
-    `recipe` trains the preset; `preset` is also what `pointsmith import` calls the published file.
-    """
-
-    method: MethodConfig
-    preset: str | None
-    recipe: str | None
-    parts: tuple[Any, ...]
-    classes: int
+    from ...core.building import Sizes
+    from ...core.presets import Preset
 
 
 @click.command()
 @click.option("--classes", default=15, show_default=True, type=click.IntRange(min=2), help="Classes of the head.")
+@click.option("--flops", is_flag=True, help="Also count multiply-adds on Point-MAE, one cloud of 2,048 points.")
+@click.option("--markdown", is_flag=True, help="Print the tables of the README.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every setting.")
-def methods(classes: int, as_json: bool) -> None:
-    """List the methods and their published presets with the exact number of parameters that train.
+def methods(classes: int, flops: bool, markdown: bool, as_json: bool) -> None:
+    """List the methods with the exact number of parameters that train on each backbone, and the published presets.
 
-    The numbers include the head. Presets are counted for the classes of their benchmark.
+    The numbers include the head, but for those of image backbones, as published. --flops counts multiply-adds outside
+    attention, as the papers do: as they write the model, and as it is computed here.
 
     \b
     Example:
       pointsmith methods --classes 40
       pointsmith train --method dapt --set method.rank=32
     """
-    from ...core.config import choices
+    from ...core.presets import presets
 
-    listed = entries(classes)
-    counts = {kind: count(cls, listed) for kind, cls in choices("backbone").items()}
-    rows = [_row(entry, {kind: found[i] for kind, found in counts.items()}) for i, entry in enumerate(listed)]
+    rows = counted(classes)
+    if flops:
+        for row in rows:
+            row["flops"] = _flops(row["method"], classes)
+    published = [_preset(one) for one in presets()]
     if as_json:
-        print_json(rows)
-        return
-    lines = [
-        (row["method"], row["preset"] or "", str(row["classes"]), *(_shown(row["trainable"].get(k)) for k in counts))
-        for row in rows
-    ]
-    click.echo(table(("method", "preset", "classes", *counts), lines))
-    click.echo("\nTrainable parameters on each backbone, head included.")
+        print_json({"methods": rows, "presets": published})
+    elif markdown:
+        click.echo(markdown_tables(rows, published))
+    else:
+        click.echo(_plain(rows, flops))
+        lines = [(one["preset"], one["backbone"], f"{one['trainable']:,}", one["printed"]) for one in published]
+        click.echo("\n" + table(("published preset", "backbone", "trainable", "printed"), lines))
 
 
-def entries(classes: int) -> list[Entry]:
-    """Return every method with its defaults, each followed by its published presets."""
+def counted(classes: int) -> list[dict[str, Any]]:
+    """Return a row for each method: what it is, its settings, and what it trains on each backbone or why it cannot."""
+    from ...core.building import measure_methods
     from ...core.config import choices
-    from ...core.importing import importable
-    from ...core.models.backbones import PointMAEConfig
-    from ...core.recipes import recipes
-
-    shape = PointMAEConfig().shape
-    runs = {name: recipe.config() for name, recipe in recipes().items()}
-    found: list[Entry] = []
-    for kind, cls in choices("method").items():
-        method: Any = cls()
-        found.append(Entry(method, None, None, method.head_parts(shape), classes))
-        for name, preset in importable().items():
-            if preset.method.kind != kind or kind == "full":
-                continue
-            parts = preset.parts or preset.method.head_parts(shape)
-            bench = preset.benchmark
-            same = (
-                name
-                for name, run in runs.items()
-                if run.method == preset.method
-                and (run.head.parts or run.method.head_parts(shape)) == parts
-                and (run.data.preparation.points, run.data.preparation.normalize) == (bench.points, bench.normalize)
-            )
-            found.append(Entry(preset.method, name, next(same, None), parts, len(bench.classes)))
-    return found
-
-
-def count(backbone: type[Config], listed: list[Entry]) -> list[tuple[int, int] | None]:
-    """Return (trainable, total) parameters of each entry on a backbone; None where the two do not go together."""
-    from ...core.building import measure
-    from ...core.config import RunConfig
-    from ...core.models.head import HeadConfig
-
-    found: list[tuple[int, int] | None] = []
-    for entry in listed:
-        run = RunConfig().model_copy(
-            update={"backbone": backbone(), "method": entry.method, "head": HeadConfig(parts=entry.parts)}
-        )
-        try:
-            sizes = measure(run, entry.classes)
-        except UserError:
-            found.append(None)
-            continue
-        found.append((sizes.trainable, sizes.total))
-    return found
-
-
-def _row(entry: Entry, counts: dict[str, tuple[int, int] | None]) -> dict[str, Any]:
     from .lists import about, settings
 
-    method: Any = entry.method
-    cls = type(method)
+    made = [cls() for cls in choices("method").values()]
+    columns = {kind: measure_methods(cls(), made, classes) for kind, cls in choices("backbone").items()}  # type: ignore[arg-type]
+    modality = {kind: cls.modality for kind, cls in choices("backbone").items()}  # type: ignore[attr-defined]
+    rows: list[dict[str, Any]] = []
+    for i, (kind, cls) in enumerate(choices("method").items()):
+        sizes = {backbone: column[i] for backbone, column in columns.items()}
+        fits = {name: size for name, size in sizes.items() if not isinstance(size, UserError)}
+        rows.append(
+            {
+                "method": kind,
+                "title": cls.title,  # type: ignore[attr-defined]
+                "about": about(cls),
+                "source": cls.source,  # type: ignore[attr-defined]
+                "classes": classes,
+                "trainable": {name: published_way(modality[name], size) for name, size in fits.items()},
+                "with_head": {name: size.trainable for name, size in fits.items()},
+                "total": {name: size.total for name, size in fits.items()},
+                "adapter_bytes": {name: size.adapter_bytes for name, size in fits.items()},
+                "refused": {name: str(size) for name, size in sizes.items() if isinstance(size, UserError)},
+                "settings": settings(cls),
+            }
+        )
+    return rows
+
+
+def published_way(modality: str, sizes: Sizes) -> int:
+    """Return the number that publications print: with the head in 3D, without it on images."""
+    return sizes.trainable - sizes.head if modality == "images" else sizes.trainable
+
+
+def _preset(one: Preset) -> dict[str, Any]:
+    from ...core.recipes import recipes
+
     return {
-        "method": method.kind,
-        "preset": entry.preset,
-        "recipe": entry.recipe,
-        "title": cls.title,
-        "about": about(cls),
-        "source": cls.source,
-        "classes": entry.classes,
-        "trainable": {kind: found[0] for kind, found in counts.items() if found},
-        "total": {kind: found[1] for kind, found in counts.items() if found},
-        "chosen": method.model_dump(mode="json", exclude={"kind"}),
-        "head_parts": list(entry.parts),
-        "settings": settings(cls),
+        "preset": one.name,
+        "backbone": one.backbone,
+        "method": one.method["kind"],
+        "chosen": one.method,
+        "classes": one.classes,
+        "head_parts": one.parts,
+        "with_head": one.with_head,
+        "trainable": one.counted(),
+        "published": one.count,
+        "printed": one.printed,
+        "source": one.source,
+        "recipe": one.name if one.name in recipes() else None,
     }
 
 
-def _shown(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"
+def _flops(method: str, classes: int) -> dict[str, int]:
+    from ...core.config import parse_config
+    from ...core.flops import count_flops
+
+    backbone = {"kind": "point-mae", "groups": 128, "weights": "random"}
+    data = {"preparation": {"points": 2048}}
+    return count_flops(parse_config({"backbone": backbone, "method": {"kind": method}, "data": data}), classes).__dict__
+
+
+def _columns(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    """Return {heading: backbones}, those together on which every method trains the same number."""
+    names = list(dict.fromkeys(name for row in rows for name in (*row["trainable"], *row["refused"])))
+    same: dict[tuple[Any, ...], list[str]] = {}
+    for name in names:
+        same.setdefault(tuple(row["trainable"].get(name) for row in rows), []).append(name)
+    return {", ".join(found): found for found in same.values()}
+
+
+def _number(count: int | None) -> str:
+    return "–" if count is None else f"{count:,}"
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.2f} G"
+
+
+def _plain(rows: list[dict[str, Any]], flops: bool) -> str:
+    columns = _columns(rows)
+    lines = [(row["method"], *(_number(row["trainable"].get(found[0])) for found in columns.values())) for row in rows]
+    text = table(("method", *columns), lines)
+    text += "\n\nTrainable parameters, head included but for images; –: the two do not go together."
+    if flops:
+        counts = [(row["method"], *(_giga(row["flops"][key]) for key in ("published", "computed"))) for row in rows]
+        text += "\n\n" + table(("multiply-adds on point-mae", "as published", "as computed"), counts)
+    return text
+
+
+def markdown_tables(rows: list[dict[str, Any]], published: list[dict[str, Any]]) -> str:
+    """Return the README's two tables: methods by backbones, and the published configurations."""
+    columns = _columns(rows)
+    lines = ["| method | " + " | ".join(columns) + " |", "|---" + "|---:" * len(columns) + "|"]
+    for row in rows:
+        cells = [_number(row["trainable"].get(found[0])) for found in columns.values()]
+        lines.append(f"| `{row['method']}` | " + " | ".join(cells) + " |")
+    lines += ["", "| published configuration | backbone | here | printed | in |", "|---|---|---:|---:|---|"]
+    lines += [
+        f"| {one['preset']} | {one['backbone']} | {one['trainable']:,} | {one['printed']} | {one['source']} |"
+        for one in published
+    ]
+    return "\n".join(lines)

@@ -192,7 +192,7 @@ def test_options_become_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     make_shapes(Path("shapes"), per_class=1)
     run = make_run(RunOptions(recipe="demo", epochs=3, batch_size=16, lr=1e-5, seed=7, settings=("method.rank=8",)))
     assert (run.epochs, run.batch_size, run.optim.lr, run.seed) == (3, 16, 1e-5, 7)
-    assert run.method.model_dump() == {"kind": "dapt", "rank": 8, "dropout": 0.0}
+    assert run.method.model_dump() == {"kind": "dapt", "rank": 8, "dropout": 0.0, "tfts": True}
     same = make_run(RunOptions(recipe="demo", method="dapt"))
     assert same.method.model_dump()["rank"] == 32  # naming the recipe's own method keeps its settings
     assert make_run(RunOptions(recipe="demo", method="probe")).method.kind == "probe"

@@ -63,43 +63,40 @@ def test_wrong_usage(call: Call, words: list[str], said: str) -> None:
 
 
 def test_methods_counts_what_the_papers_count(call: Call) -> None:
-    rows = json.loads(call("methods", "--json").stdout)
-    found = {(row["method"], row["preset"]): row["trainable"]["point-mae"] for row in rows}
-    assert found["dapt", "dapt/scan_hardest"] == 1_087_771
-    assert found["dapt", "dapt/scan_objbg"] == 1_087_771
-    assert found["dapt", "dapt/scan_objonly"] == 989_467
-    assert found["dapt", "dapt/modelnet"] == 1_069_716
-    assert {row["recipe"] for row in rows if row["preset"] and row["method"] == "dapt"} == {
-        "dapt-scan-hardest",
-        "dapt-scan-objbg",
-        "dapt-scan-objonly",
-        "dapt-modelnet40",
-    }
-    totals = {row["preset"]: row["total"]["point-mae"] for row in rows if row["preset"]}
-    assert totals["dapt/scan_hardest"] == 22_912_795 and totals["dapt/modelnet"] == 22_894_740
+    found = json.loads(call("methods", "--json").stdout)
+    presets = {row["preset"]: row for row in found["presets"]}
+    assert all(row["trainable"] == row["published"] for row in presets.values())
+    assert presets["dapt-x"]["trainable"] == 418_067 and presets["adaptformer-x-2d"]["trainable"] == 173_568
+    assert presets["dapt-scan-objbg"]["recipe"] == "dapt-scan-objbg"
+    rows = {row["method"]: row for row in found["methods"]}
+    assert rows["dapt"]["trainable"]["point-mae"] == 1_087_771 and rows["dapt"]["total"]["point-mae"] == 22_912_795
+    assert rows["full"]["trainable"]["vit-b16"] == 85_798_656
+    assert "inserts prompts" in rows["dapt"]["refused"]["point-m2ae"]
 
 
-def test_methods_as_a_table(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_as_a_table_and_with_multiply_adds(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     from pointsmith.ui.cli import methods
 
-    one = methods.entries(15)[:2]
-    monkeypatch.setattr(methods, "entries", lambda classes: one)
-    text = call("methods").output
-    assert "1,087,771" in text and "dapt/scan_hardest" in text
+    rows = [row for row in methods.counted(15) if row["method"] == "dapt"]
+    monkeypatch.setattr(methods, "counted", lambda classes: rows)
+    text = call("methods", "--flops").output
+    assert "1,087,771" in text and "4.96 G" in text and "dapt-x-ablation" in text
+
+
+def test_the_readme_holds_the_generated_tables(call: Call) -> None:
+    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    assert call("methods", "--markdown").output.strip() in readme
 
 
 def test_methods_counts_what_a_run_trains() -> None:
     from pointsmith.core.building import build
     from pointsmith.core.config import choices, parse_config
-    from pointsmith.ui.cli.methods import count, entries
+    from pointsmith.ui.cli.methods import counted
 
-    listed = entries(7)
-    counts = count(choices("backbone")["demo"], listed)
-    plain = {entry.method.kind: found for entry, found in zip(listed, counts) if entry.preset is None}  # type: ignore[attr-defined]
-    assert set(plain) == set(choices("method"))
-    for method, found in plain.items():
-        config = parse_config({"backbone": {"kind": "demo", "weights": "random"}, "method": {"kind": method}})
-        assert build(config, 7).model.count() == found
+    for row in counted(7):
+        config = parse_config({"backbone": {"kind": "demo", "weights": "random"}, "method": {"kind": row["method"]}})
+        assert build(config, 7).model.count() == (row["with_head"]["demo"], row["total"]["demo"])
+    assert {row["method"] for row in counted(7)} == set(choices("method"))
 
 
 def test_backbones_datasets_and_recipes(call: Call) -> None:
