@@ -120,6 +120,39 @@ class Pretrained(Config):
     seconds: float
 
 
+class FoundPlan(Config):
+    """A NOAH plan that a search has judged: `plan` by block, `parameters` without head, `accuracy` on validation."""
+
+    plan: tuple[str, ...]
+    parameters: int
+    accuracy: float
+    loss: float
+    generation: int
+
+
+class Generation(Config):
+    """A search judged one more plan: the `done`th of `planned` in this population (counted from 1)."""
+
+    kind: Literal["generation"] = "generation"
+    generation: int
+    generations: int
+    done: int
+    planned: int
+    tried: int
+    best: FoundPlan
+
+
+class Searched(Config):
+    """The last event of a search: the best plans, best first, and the file in the folder that trains the first."""
+
+    kind: Literal["searched"] = "searched"
+    file: str
+    plans: tuple[FoundPlan, ...]
+    tried: int
+    generations: int
+    max_parameters: int
+
+
 class Interrupted(Config):
     """The run was asked to stop; it can resume from the last checkpoint."""
 
@@ -129,7 +162,7 @@ class Interrupted(Config):
 
 
 Event = Annotated[
-    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Pretrained, Interrupted],
+    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Pretrained, Generation, Searched, Interrupted],
     Field(discriminator="kind"),
 ]
 parse_event: TypeAdapter[Event] = TypeAdapter(Event)

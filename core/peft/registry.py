@@ -14,6 +14,7 @@ from .dapt import DAPTConfig
 from .full import FullConfig
 from .idpt import IDPTConfig
 from .lora import LoRAConfig
+from .noah import NOAHConfig
 from .prefix import PrefixConfig
 from .probe import ProbeConfig
 from .ssf import SSFConfig
@@ -32,6 +33,7 @@ MethodUnion = Annotated[
         SSFConfig,
         VPTConfig,
         PrefixConfig,
+        NOAHConfig,
         BitFitConfig,
         NormTuningConfig,
         ProbeConfig,

@@ -18,6 +18,7 @@ VERBS = {
     "serve": ("serve", "serve", "Start the page, a worker and a private Redis."),
     "worker": ("worker", "worker", "Start a worker that takes runs from the queue."),
     "train": ("train", "train", "Fine-tune here and now, without queue or page."),
+    "search": ("search", "search", "Search what each block should have, and how much (NOAH)."),
     "evaluate": ("evaluate", "evaluate", "Score an adapter on labelled clouds."),
     "predict": ("predict", "predict", "Classify clouds with an adapter."),
     "pretrain": ("pretrain", "pretrain", "Pre-train a backbone on unlabelled clouds."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TextIO
 
-from ...core.events import Epoch, Event, Finished, Note, Plan, Pretrained, Scores, Stage, Step
+from ...core.events import Epoch, Event, Finished, Generation, Note, Plan, Pretrained, Scores, Searched, Stage, Step
 from .output import duration, percent, size
 
 _CLEAR = "\r\x1b[2K"
@@ -45,6 +45,11 @@ class Narrator:
             self._finished(event)
         elif isinstance(event, Pretrained):
             self.line(f"Pre-trained {event.epochs} epochs in {duration(event.seconds)}, loss {event.loss:.5f}.")
+        elif isinstance(event, Generation):
+            self._generation(event)
+        elif isinstance(event, Searched):
+            self.close()
+            self.line(f"Judged {event.tried} plans of at most {event.max_parameters:,} parameters.")
 
     def line(self, text: str) -> None:
         """Print a line; the bar moves below it."""
@@ -117,6 +122,18 @@ class Narrator:
         if event.epoch < self.epochs:
             parts.append(f"ETA {duration(self._eta)}")
         self.line("  ".join(parts))
+
+    def _generation(self, event: Generation) -> None:
+        """Show the plans judged on a terminal; elsewhere only each whole population."""
+        best = f"best {percent(event.best.accuracy)} with {event.best.parameters:,} parameters"
+        head = f"population {event.generation}/{event.generations}"
+        if event.done == event.planned:
+            self.close()
+            self.line(f"{head}  {event.tried} plans judged  {best}")
+        elif self.live:
+            self._bar = f"{head}  plan {event.done}/{event.planned}  {best}"[: shutil.get_terminal_size().columns - 1]
+            self.stream.write(_CLEAR + self._bar)
+            self.stream.flush()
 
     def _finished(self, event: Finished) -> None:
         self.close()

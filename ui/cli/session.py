@@ -123,7 +123,7 @@ def follow(
                         folder.mkdir(parents=True, exist_ok=True)
                         (folder / CONFIG_NAME).write_text(config, encoding="utf-8")
                 narrator.tell(event)
-                if event.kind in ("scores", "finished", "pretrained", "interrupted"):
+                if event.kind in ("scores", "finished", "pretrained", "searched", "interrupted"):
                     kept.append(event)
     finally:
         narrator.close()

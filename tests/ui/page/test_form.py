@@ -45,7 +45,7 @@ def test_every_field_has_exactly_one_component() -> None:
 def test_settings_are_described_with_their_limits() -> None:
     known = {one.key: one for one in settings()}
     assert known["optim.lr"].label == "Learning rate"
-    assert known["epochs"].info == "passes over the training clouds · 1 to 10000"
+    assert known["epochs"].info == "passes over the training data · 1 to 10000"
     # The demo backbone only changes the default of `dim`: what the base class says of it still holds.
     assert known["backbone.demo.dim"].info == known["backbone.point-mae.dim"].info != ""
 
@@ -73,7 +73,9 @@ def takes(backbone: str, method: str) -> bool:
     [(backbone, method) for backbone in choices("backbone") for method in choices("method") if takes(backbone, method)],
 )
 def test_round_trip(method: str, backbone: str) -> None:
-    config = parse_config({"method": {"kind": method}, "backbone": {"kind": backbone}})
+    sees = choices("backbone")[backbone].modality  # type: ignore[attr-defined]
+    data = {"kind": "images", "path": "/photos"} if sees == "images" else {"kind": "demo"}
+    config = parse_config({"method": {"kind": method}, "backbone": {"kind": backbone}, "data": data})
     assert through_the_browser(config) == config
 
 
@@ -89,6 +91,16 @@ def test_round_trip_of_unusual_values() -> None:
         }
     )
     assert through_the_browser(config) == config
+
+
+@pytest.mark.parametrize("plan", [["3/0/1", "0/2/0"], ["1/1/1"], None])
+def test_round_trip_of_plans(plan: list[str] | None) -> None:
+    config = parse_config(
+        {"method": {"kind": "noah", "plan": plan}, "backbone": {"kind": "own", "depth": 2, "dim": 48, "heads": 3}}
+    )
+    assert through_the_browser(config) == config
+    words = shlex.split(command_line(config))
+    assert ("method.plan=null" in words) == (plan is None)
 
 
 @pytest.mark.parametrize("name", list(recipes()))
@@ -113,6 +125,14 @@ def test_bad_values_are_refused_by_name(key: str, value: object, named: str) -> 
         parse_config(to_content(kinds, shown | {key: value}), "The form")
 
 
+def test_points_and_images_do_not_mix() -> None:
+    kinds, shown = from_config(RunConfig())
+    with pytest.raises(UserError, match="reads images, and the data `demo` are points"):
+        parse_config(to_content(kinds | {"backbone": "vit-b16"}, shown), "The form")
+    with pytest.raises(UserError, match="reads points, and the data `images` are images"):
+        parse_config(to_content(kinds | {"data": "images"}, shown | {"data.images.path": "/x"}), "The form")
+
+
 def test_a_path_left_empty_is_missing() -> None:
     kinds, shown = from_config(RunConfig())
     with pytest.raises(UserError, match="path is missing"):
@@ -128,6 +148,19 @@ def test_a_path_left_empty_is_missing() -> None:
             {"method": {"kind": "probe", "train_cls": True}, "optim": {"lr": 1e-3}, "head": {"parts": ["cls"]}}
         ),
         RunConfig(data=FolderData(path="/a folder/it's.zip"), patience=3),  # type: ignore[arg-type]
+        parse_config(
+            {
+                "backbone": {"kind": "vit-b16", "image_size": 64},
+                "data": {"kind": "vtab", "path": "/v", "task": "svhn", "preparation": {"size": 64}},
+                "select": "last",
+            }
+        ),
+        parse_config(
+            {
+                "backbone": {"kind": "vit-b16"},
+                "data": {"kind": "images", "path": "/a.csv", "test": "/b.csv", "augment": "flip"},
+            }
+        ),
     ],
 )
 def test_the_command_line_means_the_same(config: RunConfig) -> None:
