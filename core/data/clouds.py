@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .feed import CloudFeed
 
 
+Axis = Literal["y", "-y", "x", "-x", "z", "-z"]
+"""An axis with its direction."""
+
+
 class Preparation(Config):
     """How a raw cloud becomes the model's input; saved with the adapter, so that prediction does the same."""
 
@@ -29,6 +33,7 @@ class Preparation(Config):
         default="unit-sphere",
         description="unit-sphere: centre at the mean, divide by the largest norm; none: as they are",
     )
+    up: Axis = Field(default="y", description="which axis of the files points up; clouds are turned so that it is y")
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,10 @@ class Clouds:
         return CloudFeed(self, device)
 
 
+class NotFinite(UserError):
+    """Some coordinates are NaN or infinite."""
+
+
 def check_cloud(points: np.ndarray, name: str, least: int = 1) -> np.ndarray:
     """Return (N, 3) float32 of `points`, or refuse: wrong shape, NaN or infinite values, fewer than `least` points."""
     points = np.asarray(points)
@@ -69,7 +78,7 @@ def check_cloud(points: np.ndarray, name: str, least: int = 1) -> np.ndarray:
     points = np.ascontiguousarray(points[:, :3], dtype=np.float32)
     bad = int((~np.isfinite(points)).any(axis=1).sum())
     if bad:
-        raise UserError(
+        raise NotFinite(
             f"{name} has {bad} of {len(points)} points with NaN or infinite coordinates",
             expected="finite numbers",
             remedy="Remove those points and try again",
@@ -82,6 +91,20 @@ def check_cloud(points: np.ndarray, name: str, least: int = 1) -> np.ndarray:
             remedy="Use a denser scan or a backbone with fewer groups",
         )
     return points
+
+
+def upright(points: np.ndarray, up: str) -> np.ndarray:
+    """Return clouds (…, 3) turned, never mirrored, so that what points along `up` points along y."""
+    if up == "y":
+        return points
+    if up == "-y":
+        return points * np.array([-1, -1, 1], points.dtype)
+    fixed = "xyz".index(up[-1])
+    # A turn in the plane of y and the axis; the third axis stays.
+    sign = 1 if up[0] != "-" else -1
+    turned = points.copy()
+    turned[..., 1], turned[..., fixed] = sign * points[..., fixed], -sign * points[..., 1]
+    return turned
 
 
 def normalize(points: np.ndarray, how: str) -> np.ndarray:

@@ -6,7 +6,6 @@ Run as a module it is that child: `python -m pointsmith.core.data.files PATH COU
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import subprocess
 import sys
@@ -14,11 +13,13 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UserError
-from .clouds import check_cloud
+from .child import REFUSED, environment, limit_cpu, limit_memory
+from .clouds import NotFinite, check_cloud
 from .mesh import MESH_EXTENSIONS, read_mesh
 from .picture import IMAGE_EXTENSIONS, read_image
 from .pointfiles import POINT_EXTENSIONS, read_point_file
@@ -26,10 +27,6 @@ from .surface import sample_surface
 
 EXTENSIONS = MESH_EXTENSIONS | POINT_EXTENSIONS
 """Lower-case file name endings, without the dot, that are taken for meshes and clouds."""
-
-_REFUSED = 2
-_OUTPUT_BYTES = 1 << 30
-_PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
 
 
 def read_points(path: Path, *, count: int, rng: np.random.Generator, name: str | None = None) -> np.ndarray:
@@ -57,6 +54,24 @@ def read_clouds(
     is off.
     Raises UserError, naming the file and the reason, for whatever cannot be used.
     """
+    return [one.cloud for one in read_shapes(path, count=count, rng=rng, name=name, settle=settle)]
+
+
+class Shape(NamedTuple):
+    """A cloud (N, 3) float32, and the points (M, 3) that the file itself holds: of a mesh its triangles' corners."""
+
+    cloud: np.ndarray
+    stored: np.ndarray
+
+
+class NoPoints(UserError):
+    """The file can be read and holds nothing."""
+
+
+def read_shapes(
+    path: Path, *, count: int, rng: np.random.Generator, name: str | None = None, settle: bool = True
+) -> list[Shape]:
+    """Return what `read_clouds` does, each cloud with what the file holds. UserError."""
     name = name or path.name
     extension = path.suffix[1:].lower()
     if extension not in EXTENSIONS:
@@ -66,26 +81,31 @@ def read_clouds(
     if not path.is_file():
         raise UserError(f"{name} does not exist or is not a file", remedy="Check the path")
     try:
-        is_mesh = extension in MESH_EXTENSIONS
-        clouds = [_from_mesh(path, name, count, rng)] if is_mesh else read_point_file(path, name)
-        if not clouds or not all(len(cloud) for cloud in clouds):
-            raise ValueError("it holds no points")
+        if extension in MESH_EXTENSIONS:
+            read = [_from_mesh(path, name, count, rng)]
+        else:
+            read = [(cloud, cloud) for cloud in read_point_file(path, name)]
+        if not read or not all(len(cloud) for cloud, _ in read):
+            raise NoPoints(f"{name} cannot be read: it holds no points")
     except UserError:
         raise
     except Exception as error:  # parsers of foreign formats raise anything at all on a broken file
         raise UserError(f"{name} cannot be read: {_reason(error)}") from error
-    several = len(clouds) > 1
-    return [_settled(cloud, f"{name}[{index}]" if several else name, settle) for index, cloud in enumerate(clouds)]
+    several = len(read) > 1
+    return [
+        Shape(_settled(cloud, f"{name}[{index}]" if several else name, settle), stored)
+        for index, (cloud, stored) in enumerate(read)
+    ]
 
 
-def _from_mesh(path: Path, name: str, count: int, rng: np.random.Generator) -> np.ndarray:
+def _from_mesh(path: Path, name: str, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     triangles, vertices = read_mesh(path, name)
     if not len(triangles):
-        return vertices
+        return vertices, vertices
     bad = int((~np.isfinite(triangles)).any(axis=(1, 2)).sum())
     if bad:
-        raise ValueError(f"{bad} of its {len(triangles)} triangles have NaN or infinite corners")
-    return sample_surface(triangles, count, rng)
+        raise NotFinite(f"{name} cannot be read: {bad} of its {len(triangles)} triangles have NaN or infinite corners")
+    return sample_surface(triangles, count, rng), triangles.reshape(-1, 3)
 
 
 def _settled(points: np.ndarray, name: str, settle: bool) -> np.ndarray:
@@ -144,15 +164,12 @@ def _parsed_by_child(path: Path, count: int, seed: int, limits: tuple[int, int, 
         out = Path(folder) / "points.npz"
         numbers = [str(number) for number in (count, seed, *limits)]
         command = [sys.executable, "-m", __spec__.name, str(path.resolve()), *numbers, str(out)]
-        environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
-        # Each thread of a BLAS reserves address space, which the memory limit counts.
-        environment |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
         try:
             child = subprocess.run(
                 command,
                 check=False,
                 cwd=folder,
-                env=environment,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
@@ -161,7 +178,7 @@ def _parsed_by_child(path: Path, count: int, seed: int, limits: tuple[int, int, 
             )
         except subprocess.TimeoutExpired as error:
             raise UserError(f"{path.name} took longer than {wall_seconds} s to read", remedy="Simplify it") from error
-        if child.returncode == _REFUSED and child.stdout:
+        if child.returncode == REFUSED and child.stdout:
             raise UserError(child.stdout.strip()[:2000])
         if child.returncode != 0 or not out.is_file():
             logging.getLogger(__name__).warning(
@@ -175,22 +192,10 @@ def _parsed_by_child(path: Path, count: int, seed: int, limits: tuple[int, int, 
 
 
 def _limit(memory_bytes: int, cpu_seconds: int, wall_seconds: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows: the clock in the parent is all there is
-        return
-    wanted = {
-        resource.RLIMIT_AS: memory_bytes,
-        resource.RLIMIT_CPU: cpu_seconds,
-        resource.RLIMIT_FSIZE: _OUTPUT_BYTES,
-        resource.RLIMIT_CORE: 0,
-    }
-    for which, value in wanted.items():
-        try:
-            resource.setrlimit(which, (value, value))
-        except (ValueError, OSError) as error:  # macOS refuses RLIMIT_AS; the other limits still hold
-            print(f"limit {which} not set: {error}", file=sys.stderr)
-    signal.alarm(wall_seconds + 1)  # should the parent be gone before it can end this process
+    limit_memory(memory_bytes)
+    limit_cpu(cpu_seconds)
+    if sys.platform != "win32":
+        signal.alarm(wall_seconds + 1)  # should the parent be gone before it can end this process
 
 
 def _child(arguments: list[str]) -> int:
@@ -204,7 +209,7 @@ def _child(arguments: list[str]) -> int:
             np.savez(out, points=read_points(path, count=count, rng=np.random.default_rng(seed)))
     except UserError as error:
         print(error)
-        return _REFUSED
+        return REFUSED
     return 0
 
 

@@ -9,24 +9,40 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import UserError
-from .clouds import Clouds, Preparation, normalize
-from .config import DataConfig, DemoData, FolderData, ImagesData, PointData, VtabData
+from .clouds import Clouds, Preparation, normalize, upright
+from .config import (
+    BenchmarkData,
+    DataConfig,
+    DemoData,
+    FewShotData,
+    FolderData,
+    ImagesData,
+    ModelNet40Data,
+    PointData,
+    ScanObjectNNData,
+    VtabData,
+)
 from .dataset import Dataset, Progress, Split
+from .fewshot import read_fewshot
 from .folder import read_folder
 from .h5 import read_h5
 from .images import read_images
+from .modelnet import read_modelnet40
 from .picture import ImagePreparation
 from .procedural import CLASSES, demo_faults, make_split
+from .scanobjectnn import read_scanobjectnn
 from .split import Parts, hold_out_validation, require_every_class
+from .thin import Use, thinned
 from .vtab import read_vtab
 
 
-def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None) -> Dataset:
+def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None, pooled_test: bool = False) -> Dataset:
     """Return the data set that `config` describes, ready for a model that needs `least` points a cloud.
 
     The validation part is cut from the training part, stratified and seeded, unless one was given or the share is 0;
     the test part is touched by no choice. The same config and files give the same arrays, bit for bit.
-    Raises UserError.
+    With `pooled_test` the test clouds of a benchmark are larger, for voting: their first `preparation.points` points
+    are the usual test cloud, of which the fingerprint tells. Raises UserError.
     """
     if isinstance(config, PointData) and config.preparation.points < least:
         raise UserError(
@@ -34,34 +50,39 @@ def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None
             got=config.preparation.points,
             expected=f"at least {least}",
         )
-    parts = _read(config, least, progress)
+    parts = read(config, least, progress)
     if not isinstance(config, VtabData):
         parts = hold_out_validation(parts, config.validation, config.split_seed)
     for name, part in (("train", parts.train), ("validation", parts.validation)):
         if part is not None and parts.complete:
             require_every_class(part, parts.classes, name)
-    train = _ready(parts.train, config.preparation)
-    validation, test = (
-        None if part is None else _ready(part, config.preparation) for part in (parts.validation, parts.test)
-    )
+    train = _ready(parts.train, config, "learn", progress)
+    validation = None if parts.validation is None else _ready(parts.validation, config, "judge", progress)
+    test = None if parts.test is None else _ready(parts.test, config, "vote" if pooled_test else "judge", progress)
+    judged = test
+    if pooled_test and isinstance(test, Clouds) and isinstance(config, PointData):
+        judged = replace(test, points=test.points[:, : config.preparation.points])
     return Dataset(
         train=train,
         validation=validation,
         test=test,
         classes=parts.classes,
         preparation=config.preparation,
-        fingerprint=fingerprint([train, validation, test], parts.classes, config.preparation),
+        fingerprint=fingerprint([train, validation, judged], parts.classes, config.preparation),
         notes=parts.notes,
     )
 
 
-def _ready(split: Split, preparation: Preparation | ImagePreparation) -> Split:
-    if isinstance(split, Clouds) and isinstance(preparation, Preparation):
-        return _normalized(split, preparation)
-    return split
+def _ready(split: Split, config: DataConfig, use: Use, progress: Progress | None) -> Split:
+    if not isinstance(split, Clouds) or not isinstance(config, PointData):
+        return split
+    ready = _normalized(split, config.preparation)
+    # After normalising: the published code centres and scales a cloud by all of its points.
+    return thinned(ready, config, use, progress) if isinstance(config, BenchmarkData) else ready
 
 
-def _read(config: DataConfig, least: int, progress: Progress | None) -> Parts:
+def read(config: DataConfig, least: int = 1, progress: Progress | None = None) -> Parts:
+    """Return what the reader of this kind finds: clouds not yet normalised, those of benchmarks with all points."""
     if isinstance(config, DemoData):
         return _demo(config, progress)
     if isinstance(config, FolderData):
@@ -70,6 +91,12 @@ def _read(config: DataConfig, least: int, progress: Progress | None) -> Parts:
         return read_images(config, progress=progress)
     if isinstance(config, VtabData):
         return read_vtab(config, progress=progress)
+    if isinstance(config, ScanObjectNNData):
+        return read_scanobjectnn(config, progress=progress)
+    if isinstance(config, ModelNet40Data):
+        return read_modelnet40(config, progress=progress)
+    if isinstance(config, FewShotData):
+        return read_fewshot(config, lambda base: read(base, least, progress), progress=progress)
     return read_h5(config, least=least, progress=progress)
 
 
@@ -88,9 +115,11 @@ def _demo(config: DemoData, progress: Progress | None) -> Parts:
 
 
 def _normalized(clouds: Clouds, preparation: Preparation) -> Clouds:
-    points = clouds.points
+    points = upright(clouds.points, preparation.up)
     if preparation.normalize != "none":
-        points = np.stack([normalize(cloud, preparation.normalize) for cloud in points])
+        points = np.empty(points.shape, np.float32)
+        for i, cloud in enumerate(clouds.points):
+            points[i] = normalize(cloud, preparation.normalize)
     bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
     if len(bad):
         # Finite when read: only coordinates near the end of float32's range overflow when they are normalised.
@@ -112,5 +141,7 @@ def fingerprint(
         for digest in sorted(each):
             total.update(digest)
     total.update("\0".join(classes).encode("utf-8", "surrogateescape"))
-    total.update(preparation.model_dump_json().encode())
+    # What was added later counts only where it is used, so that older data sets keep their fingerprints.
+    later = {name for name in ("up",) if getattr(preparation, name, "y") == "y"}
+    total.update(preparation.model_dump_json(exclude=later).encode())
     return total.hexdigest()

@@ -1,0 +1,44 @@
+"""A child process for files from strangers: none of this process's secrets, and limits on memory, time and output."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+REFUSED = 2
+"""The exit code of a child that printed one sentence for the user."""
+_OUTPUT_BYTES = 1 << 30
+_PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of such a child."""
+    kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    # Each thread of a BLAS reserves address space, which the memory limit counts.
+    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def limit_memory(memory_bytes: int) -> None:
+    """Limit this process's address space and what it writes, where the system knows such limits."""
+    try:
+        import resource
+    except ImportError:  # Windows: the parent's clock is all there is
+        return
+    wanted = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_FSIZE: _OUTPUT_BYTES, resource.RLIMIT_CORE: 0}
+    for which, value in wanted.items():
+        try:
+            resource.setrlimit(which, (value, value))
+        except (ValueError, OSError) as error:  # macOS refuses RLIMIT_AS; the other limits still hold
+            print(f"limit {which} not set: {error}", file=sys.stderr)
+
+
+def limit_cpu(seconds: int) -> None:
+    """Let this process use so many more seconds of CPU time from now; may be called again and again."""
+    try:
+        import resource
+    except ImportError:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    wanted = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
