@@ -125,12 +125,6 @@ class RunConfig(Config):
                     expected=str(side),
                     remedy="Set both to the same",
                 )
-            if self.augment.kind != "none" and self.augment != AugmentConfig():
-                raise UserError(
-                    "augment changes point clouds, and the data are images",
-                    got=self.augment.kind,
-                    remedy="Leave it out, and choose data.augment instead",
-                )
         elif preparation.points < self.backbone.least_points:
             raise UserError(
                 "data.preparation.points is too small for the backbone",
@@ -138,6 +132,14 @@ class RunConfig(Config):
                 expected=f"at least {self.backbone.least_points}",
                 remedy="Raise the points or choose fewer or smaller groups",
             )
+
+    @property
+    def unused(self) -> str:
+        """What was set and does nothing in this run, as a sentence; empty where all counts."""
+        meant = self.augment.kind != "none" and self.augment != AugmentConfig()
+        if not meant or self.data.modality == "points":
+            return ""
+        return "augment is for point clouds and does nothing here: images are changed by data.augment alone."
 
     def example_size(self) -> tuple[int, ...]:
         """Return the shape of a batch of one input of this run."""

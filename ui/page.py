@@ -15,7 +15,7 @@ from .runs_page import RunsPage, address
 from .theme import logo
 from .train_page import TrainPage
 
-_TAGLINE = "Teach 3D point-cloud transformers new classes with tiny adapters."
+_TAGLINE = "Teach 3D point-cloud and vision transformers new classes with tiny adapters."
 # Gradio encrypts what it keeps in the browser; a fixed key lets a form outlive a restart. It guards no secret.
 _DRAFT_KEY = "pointsmith-form"
 _FOLLOW_ADDRESS = """
@@ -56,9 +56,12 @@ class Page:
         predict.wire()
         state = [runs.selected, runs.sent]
         shown = [*runs.outputs, runs.sent, runs.selected]
-        look = [predict.adapter, predict.folder, predict.viewer]
+        which = [predict.adapter, predict.folder]
+        look = [*which, predict.viewer, predict.picture]
         loaded = self.blocks.load(self._arrive, None, [self.tabs, *shown, predict.adapter], **quiet)
-        loaded.then(predict.first, look, [predict.viewer, predict.answer], **quiet)
+        loaded.then(predict.fit, [*which, predict.label], predict.fitted, **quiet).then(
+            predict.first, look, predict.shown, **quiet
+        )
         restored = self.blocks.load(train.restore, self.draft, train.inputs, **quiet)
         restored.then(train.preview, train.inputs, train.previewed, **quiet)
 
@@ -82,12 +85,14 @@ class Page:
             [self.tabs, predict.adapter],
             **quiet,
         )
-        opened.then(predict.labels, look[:2], predict.label, **quiet).then(
-            predict.sample, [*look[:2], predict.label], [predict.viewer, predict.answer], **quiet
+        opened.then(predict.fit, [*which, predict.label], predict.fitted, **quiet).then(
+            predict.sample, [*which, predict.label], predict.shown, **quiet
         )
         self.predict_tab.select(predict.choose, predict.adapter, predict.adapter, **quiet).then(
-            predict.first, look, [predict.viewer, predict.answer], **quiet
-        ).then(None, predict.adapter, None, js=address("adapter"), **hidden)
+            predict.fit, [*which, predict.label], predict.fitted, **quiet
+        ).then(predict.first, look, predict.shown, **quiet).then(
+            None, predict.adapter, None, js=address("adapter"), **hidden
+        )
 
     def _arrive(self, request: gr.Request) -> list[Any]:
         """Open what the address names: `?run=` a run, `?adapter=` an adapter; else the first tab."""

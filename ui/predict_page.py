@@ -1,4 +1,4 @@
-"""The Predict tab: an adapter, a cloud, and what the one says of the other."""
+"""The Predict tab: an adapter, a cloud or an image, and what the one says of the other."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from PIL import Image
 
 from ..core.config import RunConfig, parse_config
-from ..core.data.files import EXTENSIONS, read_untrusted
+from ..core.data.files import EXTENSIONS, read_untrusted, read_untrusted_image
+from ..core.data.kinds import require_modality
+from ..core.data.picture import IMAGE_EXTENSIONS
 from ..core.data.procedural import CLASSES
 from ..core.errors import UserError
 from ..core.predict import Prediction, Predictor
@@ -26,6 +29,8 @@ from .viewer import payload, viewer
 
 MESH_POINTS = 8192
 """Points taken from an uploaded mesh's surface."""
+SHOWN_PIXELS = 1024
+"""The longer side of an image as it is sent to the browser, at most."""
 
 _ANY = "any class"
 
@@ -49,8 +54,20 @@ class PredictPage:
         with gr.Row(elem_classes="ps-split"):
             with gr.Column(scale=3, min_width=320):
                 self.viewer = viewer("viewer")
+                self.picture = gr.Image(
+                    visible=False,
+                    interactive=False,
+                    type="filepath",
+                    show_label=False,
+                    container=False,
+                    buttons=[],
+                    format="png",
+                    elem_id="picture",
+                )
             with gr.Column(scale=2, min_width=320, elem_classes="ps-side"):
                 self._choices()
+        self.shown = [self.viewer, self.picture, self.answer]
+        self.fitted = [self.label, self.viewer, self.picture, self.upload, self.upload_image]
 
     def _choices(self) -> None:
         with gr.Group(elem_classes="ps-card"):
@@ -62,7 +79,7 @@ class PredictPage:
                 [_ANY, *CLASSES],
                 value=_ANY,
                 label="Sample",
-                info="A cloud it was not trained on",
+                info="Of its kind, not trained on",
                 **shown,
                 elem_id="sample",
             )
@@ -73,6 +90,14 @@ class PredictPage:
                 file_types=[f".{one}" for one in sorted(EXTENSIONS)],
                 file_count="single",
                 elem_id="upload-cloud",
+                size="md",
+            )
+            self.upload_image = gr.UploadButton(
+                "Upload an image",
+                file_types=[f".{one}" for one in sorted(IMAGE_EXTENSIONS)],
+                file_count="single",
+                visible=False,
+                elem_id="upload-image",
                 size="md",
             )
         self.answer = pieces.panel("answer", _nothing())
@@ -125,41 +150,51 @@ class PredictPage:
             self._loaded.move_to_end(key)
             return self._loaded[key]
 
-    def sample(self, run_id: str | None, folder: str, label: str | None) -> tuple[Any, str]:
-        """Predict a sample cloud; return what the viewer and the answer show."""
+    def sample(self, run_id: str | None, folder: str, label: str | None) -> list[Any]:
+        """Predict a sample; return what viewer, picture and answer show."""
         try:
             chosen = self._load(run_id, folder)
+            if chosen.run is None and chosen.predictor.modality == "images":
+                raise UserError("An adapter folder brings no images to try", remedy="Upload an image")
             drawn = self.samples.draw(chosen.run, None if label == _ANY else label)
-            return _answer(chosen, drawn.points, len(drawn.points), drawn.name, drawn.truth)
+            return _answer(chosen, drawn.given, drawn.name, drawn.truth)
         except UserError as error:
-            return gr.skip(), pieces.notice("error", [str(error)])
+            return _problem(error)
 
-    def uploaded(self, run_id: str | None, folder: str, upload: str) -> tuple[Any, str]:
-        """Predict an uploaded file; return what the viewer and the answer show."""
+    def uploaded(self, run_id: str | None, folder: str, upload: str) -> list[Any]:
+        """Predict an uploaded file; return what viewer, picture and answer show."""
         try:
             chosen = self._load(run_id, folder)
-            name = Path(upload).name
-            points = read_untrusted(Path(upload), MESH_POINTS, 0)
-            return _answer(chosen, points, len(points), name, None)
+            path = Path(upload)
+            require_modality(path.name, chosen.predictor.modality)
+            if chosen.predictor.modality == "images":
+                given = read_untrusted_image(path)
+            else:
+                given = read_untrusted(path, MESH_POINTS, 0)
+            return _answer(chosen, given, path.name, None)
         except UserError as error:
-            return gr.skip(), pieces.notice("error", [str(error)])
+            return _problem(error)
         finally:
             Path(upload).unlink(missing_ok=True)
 
-    def labels(self, run_id: str | None, folder: str) -> Any:
-        """Return the update of the sample menu: the classes that samples of this adapter can have."""
+    def fit(self, run_id: str | None, folder: str, label: str | None) -> list[Any]:
+        """Return the updates of what depends on the adapter: the menu of samples, and viewer or picture."""
         try:
-            chosen = self._load(run_id, folder) if run_id or folder.strip() else None
+            chosen = self._load(run_id, folder) if run_id or (folder or "").strip() else None
         except UserError:
             chosen = None  # said by the prediction that follows
-        own = chosen is not None and self.samples.own(chosen.run)
+        pictures = chosen is not None and chosen.predictor.modality == "images"
+        own = chosen is not None and (pictures or self.samples.own(chosen.run))
         classes = chosen.predictor.classes if chosen and own else CLASSES
-        return gr.update(choices=[_ANY, *classes], value=_ANY)
+        menu = gr.update(choices=[_ANY, *classes], value=label if label in classes else _ANY)
+        clouds, images = gr.update(visible=not pictures), gr.update(visible=pictures)
+        return [menu, clouds, images, clouds, images]
 
-    def first(self, run_id: str | None, folder: str, shown: Any) -> tuple[Any, str]:
+    def first(self, run_id: str | None, folder: str, cloud: Any, picture: str | None) -> list[Any]:
         """Show a sample on the first visit, where there is an adapter; leave later visits as they are."""
+        shown = cloud or picture
         if shown or not run_id:
-            return gr.skip(), gr.skip() if shown else _nothing()
+            return [gr.skip(), gr.skip(), gr.skip() if shown else _nothing()]
         return self.sample(run_id, folder, _ANY)
 
     def wire(self) -> None:
@@ -171,20 +206,36 @@ class PredictPage:
             "show_progress_on": self.answer,
             "api_visibility": "private",
         }
-        shown = [self.viewer, self.answer]
-        which = [self.adapter, self.folder]
+        which, shown = [self.adapter, self.folder], self.shown
         gr.on([self.another.click, self.label.input], self.sample, [*which, self.label], shown, **slow)
-        self.upload.upload(self.uploaded, [*which, self.upload], shown, **slow)
-        changed = gr.on([self.adapter.input, self.folder.submit], self.labels, which, self.label, **slow)
+        for upload in (self.upload, self.upload_image):
+            upload.upload(self.uploaded, [*which, upload], shown, **slow)
+        changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)
         changed.then(self.sample, [*which, self.label], shown, **slow)
         self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")
 
 
-def _answer(chosen: Chosen, points: np.ndarray, total: int, name: str, truth: str | None) -> tuple[dict[str, Any], str]:
+def _answer(chosen: Chosen, given: np.ndarray, name: str, truth: str | None) -> list[Any]:
     begun = time.perf_counter()
-    prediction = chosen.predictor.predict([points], names=[name])[0]
+    prediction = chosen.predictor.predict([given], names=[name])[0]
     took = time.perf_counter() - begun
-    return payload(prediction.points, total, prediction.patch), _answer_html(chosen, prediction, name, truth, took)
+    said = _answer_html(chosen, prediction, name, truth, took)
+    if prediction.patch is None:
+        picture = Image.fromarray(given)
+        picture.thumbnail((SHOWN_PIXELS, SHOWN_PIXELS))
+        return [gr.skip(), picture, said]
+    return [payload(prediction.points, prediction.total_points, prediction.patch), gr.skip(), said]
+
+
+def _problem(error: UserError) -> list[Any]:
+    return [gr.skip(), gr.skip(), pieces.notice("error", [str(error)])]
+
+
+def _seen(prediction: Prediction) -> str:
+    if prediction.patch is None:
+        height, width = prediction.inputs.shape[:2]
+        return f"seen by the model as {width} × {height} pixels"
+    return f"{len(prediction.points):,} of {prediction.total_points:,} points seen by the model"
 
 
 def _answer_html(chosen: Chosen, prediction: Prediction, name: str, truth: str | None, took: float) -> str:
@@ -199,7 +250,7 @@ def _answer_html(chosen: Chosen, prediction: Prediction, name: str, truth: str |
         f'<div class="ps-head"><h2 id="label">{escape(prediction.label)}</h2>{verdict}</div>'
         f'<table class="ps-classes"><tbody>{rows}</tbody></table>'
         f'<p class="ps-quiet">{took * 1000:.0f} ms on {escape(str(chosen.predictor.device))} · {escape(model)} · '
-        f"{len(prediction.points):,} of {prediction.total_points:,} points seen by the model</p></div>"
+        f"{_seen(prediction)}</p></div>"
     )
 
 

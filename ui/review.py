@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core.building import Sizes, measure
 from ..core.config import RunConfig
-from ..core.data.config import DemoData, FolderData, H5Data
+from ..core.data.config import VTAB_CLASSES, DemoData, FolderData, H5Data, ImagesData, VtabData
 from ..core.errors import UserError
 
 _GUESS = 15
@@ -26,7 +26,9 @@ def count_classes(config: RunConfig) -> int | None:
         from ..core.data.procedural import CLASSES
 
         return len(CLASSES)
-    if isinstance(data, FolderData) and data.path.expanduser().is_dir():
+    if isinstance(data, VtabData):
+        return VTAB_CLASSES[data.task]
+    if isinstance(data, (FolderData, ImagesData)) and data.path.expanduser().is_dir():
         inner = [one.name for one in data.path.expanduser().iterdir() if one.is_dir() and not one.name.startswith(".")]
         if len(inner) > 1 and not {"train", "test"} & {name.lower() for name in inner}:
             return len(inner)
@@ -37,8 +39,11 @@ def check_files(config: RunConfig) -> None:
     """Refuse a run whose files are not there, before it is queued. UserError names the file."""
     data = config.data
     named: list[tuple[str, Path]] = []
-    if isinstance(data, FolderData):
+    if isinstance(data, (FolderData, VtabData)):
         named = [("The data set", data.path)]
+    elif isinstance(data, ImagesData):
+        named = [("The data set", data.path), ("The list of test images", data.test), ("The class names", data.classes)]
+        named = [(what, path) for what, path in named if path is not None]
     elif isinstance(data, H5Data):
         named = [("The training file", data.train), ("The test file", data.test), ("The class names", data.classes)]
         named = [(what, path) for what, path in named if path is not None]
@@ -48,9 +53,10 @@ def check_files(config: RunConfig) -> None:
     for what, path in named:
         if not path.expanduser().exists():
             raise UserError(f"{what} does not exist", got=str(path), remedy="Check the path")
-    if isinstance(data, FolderData):
+    if isinstance(data, (FolderData, ImagesData)):
         path = data.path.expanduser()
-        if path.is_file() and not zipfile.is_zipfile(path):
+        is_list = isinstance(data, ImagesData) and path.suffix.lower() in (".csv", ".txt")
+        if path.is_file() and not is_list and not zipfile.is_zipfile(path):
             raise UserError("The data set is neither a folder nor a zip file", got=str(data.path))
 
 
@@ -65,6 +71,8 @@ def warnings(config: RunConfig) -> list[str]:
         said.append("The last epoch is kept, whatever the validation clouds say.")
     if config.backbone.weights == "random" and config.method.kind != "full":
         said.append("The backbone has random weights: an adapter on it learns little. Use pre-trained weights.")
+    if config.unused:
+        said.append(config.unused[0].upper() + config.unused[1:])
     if config.batch_size < 8:
         said.append("Batch norm in the head is noisy with fewer than 8 clouds a step.")
     return said

@@ -25,7 +25,19 @@ from .review import check_files, sizes, warnings
 _FIRST = "demo"
 """The recipe that the form starts with: three clicks make a good run."""
 _LEGENDS = {"data": "Data", "backbone": "Backbone", "method": "Method"}
-_DATA_TITLES = {"demo": "Demo objects", "folder": "Folder or zip", "h5": "HDF5"}
+_DATA_TITLES = {
+    "demo": "Demo objects",
+    "folder": "Folder or zip",
+    "h5": "HDF5",
+    "images": "Images",
+    "vtab": "VTAB-1k",
+}
+_UPLOADS = {
+    "folder": ("a zip", ".zip", "path"),
+    "h5": ("an HDF5 file", ".h5", "train"),
+    "images": ("a zip", ".zip", "path"),
+}
+"""What can be uploaded for a kind of data: (words, ending, the setting that it fills)."""
 _BASIC_OF_KIND = {
     "data.demo.train_per_class",
     "data.demo.test_per_class",
@@ -34,6 +46,12 @@ _BASIC_OF_KIND = {
     "data.h5.train",
     "data.h5.test",
     "data.h5.classes",
+    "data.images.path",
+    "data.images.test",
+    "data.images.test_share",
+    "data.vtab.path",
+    "data.vtab.task",
+    "data.vtab.tune",
     "backbone.own.weights",
 }
 _GROUPS = (("", "Run"), ("optim", "Optimiser"), ("augment", "Augmentation"), ("head", "Head"))
@@ -110,9 +128,9 @@ class TrainPage:
                     self.sections[part].append((kind, column))
 
     def _upload_button(self, part: str, kind: str) -> None:
-        if part != "data" or kind == "demo":
+        if part != "data" or kind not in _UPLOADS:
             return
-        what, ending = ("a zip", ".zip") if kind == "folder" else ("an HDF5 file", ".h5")
+        what, ending, setting = _UPLOADS[kind]
         button = gr.UploadButton(
             f"Upload {what} from this device",
             file_types=[ending],
@@ -120,7 +138,7 @@ class TrainPage:
             size="sm",
             elem_id=f"upload-{kind}",
         )
-        target = self.form.components["data.folder.path" if kind == "folder" else "data.h5.train"]
+        target = self.form.components[f"data.{kind}.{setting}"]
         button.upload(self._keep_upload, button, target, api_visibility="private", show_progress="hidden").then(
             None, None, None, js="() => document.querySelector('#refresh-review').click()", api_visibility="private"
         )

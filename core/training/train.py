@@ -47,6 +47,8 @@ def train(
     dataset = load(config.data, least=config.backbone.least_points)
     for note in dataset.notes:
         yield Note(message=note)
+    if config.unused:
+        yield Note(message=config.unused, level="warning")
     if not (yield from fetch_weights(config.backbone, stop)):
         yield Interrupted(step=0, epoch=0)
         return

@@ -407,9 +407,7 @@ def test_modalities_must_agree(tmp_path: Path) -> None:
         parse_config({"backbone": points, "data": {"kind": "images", "path": "x"}})
     with pytest.raises(UserError, match=r"data\.preparation\.size is not the size.*224.*Expected 16"):
         tiny_run(tmp_path, data={"kind": "images", "path": "x"})
-    with pytest.raises(UserError, match=r"augment changes point clouds.*rotate"):
-        tiny_run(tmp_path, augment={"kind": "rotate"})
-    assert tiny_run(tmp_path, augment={"kind": "none"}).augment.kind == "none"
+    assert tiny_run(tmp_path, augment={"kind": "none"}).unused == tiny_run(tmp_path).unused == ""
     vtab_data = {"kind": "vtab", "path": "x", "preparation": {"size": 16}}
     with pytest.raises(UserError, match=r"select is `validation` but data\.tune is off"):
         tiny_run(tmp_path, data=vtab_data)
@@ -495,8 +493,11 @@ def test_a_resumed_run_has_the_same_numbers(
 
 def test_augmented_images_train_too(photos: Path, tmp_path: Path) -> None:
     data = {"kind": "images", "path": str(photos), "preparation": {"size": 16}, "augment": "crop-flip"}
-    events = list(train(tiny_run(photos, data=data, epochs=1), tmp_path, device="cpu"))
+    turned = {"augment": {"kind": "rotate"}}
+    events = list(train(tiny_run(photos, data=data, epochs=1, **turned), tmp_path, device="cpu"))
     assert events[-1].kind == "finished"
+    warned = [event.message for event in events if event.kind == "note" and event.level == "warning"]
+    assert len(warned) == 1 and warned[0].startswith("augment is for point clouds and does nothing here")
 
 
 def test_a_predictor_of_clouds_refuses_pictures(tmp_path: Path) -> None:

@@ -74,14 +74,27 @@ def _data(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
     run["data"] |= _places(folder)
     if given is not None:
         run["data"] = data_content(given, run["data"])
+        _require_modality(config, given, run["data"]["kind"])
         if run["data"]["kind"] in ("h5", "images"):
             run["data"]["test"] = None
+        if given.lower().endswith((".csv", ".txt")):  # a list given here is there to be scored, all of it
+            run["data"] |= {"test_share": 0.0, "validation": 0.0}
     run["data"]["preparation"] = config.preparation.model_dump()
     found = absolute(parse_config({**run, "select": "last"}, "The data")).data
     gone = [str(value) for _, value in found if isinstance(value, Path) and not value.exists()]
     if gone and given is None:
         raise UserError("The adapter's own data are not here", got=gone[0], remedy="Say where they are with --data")
     return found
+
+
+def _require_modality(config: AdapterConfig, given: str, kind: str) -> None:
+    from ...core.config import choices
+
+    reads, found = config.run.backbone.modality, getattr(choices("data")[kind], "modality", "points")
+    if found != reads:
+        raise UserError(
+            f"This adapter reads {reads}, and these data are {found}", got=given, expected=f"data of {reads}"
+        )
 
 
 def _places(folder: Path) -> dict[str, Any]:

@@ -110,6 +110,21 @@ def test_missing_files_are_refused_before_the_start(tmp_path: Path) -> None:
         check_files(parse_config({"data": {"kind": "folder", "path": str(tmp_path / "text.zip")}}))
 
 
+def test_files_of_image_data_are_looked_for(tmp_path: Path) -> None:
+    vit = {"kind": "vit-b16", "weights": "random"}
+
+    def of(**data: Any) -> RunConfig:
+        return parse_config({"backbone": vit, "data": data, "select": "last"})
+
+    with pytest.raises(UserError, match="data set does not exist"):
+        check_files(of(kind="vtab", path=str(tmp_path / "none")))
+    (tmp_path / "train.csv").write_text("a.png,x\n")
+    check_files(of(kind="images", path=str(tmp_path / "train.csv")))
+    with pytest.raises(UserError, match="list of test images does not exist"):
+        check_files(of(kind="images", path=str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv")))
+    assert sizes(of(kind="vtab", path=str(tmp_path), task="dtd"))[1:] == (47, False)
+
+
 def test_choosing_on_the_test_set_is_called_optimistic() -> None:
     assert any("optimistic" in line for line in warnings(RunConfig(select="test")))
     assert warnings(RunConfig()) == []
