@@ -36,7 +36,7 @@ def count_flops(config: RunConfig, classes: int, points: int = 2048) -> Flops:
     Weights are random: the counts do not depend on them.
     """
     backbone = config.backbone.model_copy(update={"weights": "random"})
-    model = build(config.model_copy(update={"backbone": backbone}), classes).model.eval()
+    model = build(config.model_copy(update={"backbone": backbone}), classes).model.eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(config.backbone.example_size(points), generator=generator)
     computed = _count(model, example, attention=False)
