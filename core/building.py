@@ -65,7 +65,7 @@ def measure_methods(backbone: BackboneConfig, methods: Sequence[MethodUnion], cl
 
 
 def _measured(config: RunConfig, classes: int, trunk: Trunk) -> Sizes:
-    model = _assemble(config, classes, trunk, not_in_file(config.backbone))
+    model = assemble(config, classes, trunk, not_in_file(config.backbone))
     sizes = sizes_of(model)
     model.release()
     return sizes
@@ -77,7 +77,8 @@ def sizes_of(model: Tuned) -> Sizes:
     return Sizes(*model.count(), stored, sum(parameter.numel() for parameter in model.head.parameters()))
 
 
-def _assemble(config: RunConfig, classes: int, trunk: Trunk, initialised: frozenset[str]) -> Tuned:
+def assemble(config: RunConfig, classes: int, trunk: Trunk, initialised: frozenset[str] = frozenset()) -> Tuned:
+    """Return a run's model on a backbone that is there already; UserError where method and backbone do not fit."""
     shape = trunk.shape
     config.method.check(shape)
     method = config.method.build(shape)
@@ -94,5 +95,5 @@ def build(config: RunConfig, classes: int) -> Built:
     loaded = load_backbone(config.backbone, seed=config.seed, positions=config.method.positions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        model = _assemble(config, classes, loaded.trunk, loaded.initialised)
+        model = assemble(config, classes, loaded.trunk, loaded.initialised)
     return Built(model, loaded)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from .building import build
+from .building import assemble
 from .config import RunConfig
 from .models.patch_embed import PatchEmbed
+from .models.trunk import Trunk
 from .peft.idpt import EdgeConv
 
 
@@ -30,21 +31,28 @@ class Flops:
     attention: int
 
 
-def count_flops(config: RunConfig, classes: int, points: int = 2048) -> Flops:
+def count_flops(config: RunConfig, classes: int, points: int = 2048, trunk: Trunk | None = None) -> Flops:
     """Count one forward pass in evaluation mode, of one cloud of `points` points or one image, on the CPU.
 
-    Weights are random: the counts do not depend on them.
+    The counts do not depend on the weights: they are random, or those of `trunk`, which is given back as it was.
     """
-    backbone = config.backbone.model_copy(update={"weights": "random"})
-    model = build(config.model_copy(update={"backbone": backbone}), classes).model.eval().requires_grad_(False)
+    trunk = trunk or config.backbone.build(config.method.positions)
+    model = assemble(config, classes, trunk).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     example = torch.randn(config.backbone.example_size(points), generator=generator)
     computed = _count(model, example, attention=False)
     whole = _count(model, example, attention=True)
+    _write_out(model, True)
+    published = _count(model, example, attention=False)
+    _write_out(model, False)
+    model.release()
+    return Flops(published, computed, whole - computed)
+
+
+def _write_out(model: nn.Module, yes: bool) -> None:
     for module in model.modules():
         if isinstance(module, (PatchEmbed, EdgeConv)):
-            module.written_out = True
-    return Flops(_count(model, example, attention=False), computed, whole - computed)
+            module.written_out = yes
 
 
 @torch.no_grad()
