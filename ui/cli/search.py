@@ -87,7 +87,8 @@ def _config(options: dict[str, Any], base: Path | None) -> SearchConfig:
             )
         return read_search(base)
     chosen = {name: options.pop(name) for name in _OF_SEARCH}
-    run = make_run(RunOptions(**{**options, "method": options["method"] or "noah"}))
+    options["method"] = options["method"] or "noah"
+    run = make_run(RunOptions(**options))
     try:
         return SearchConfig.model_validate({"run": run, **{k: v for k, v in chosen.items() if v is not None}})
     except ValidationError as error:
