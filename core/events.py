@@ -42,6 +42,7 @@ class Plan(Config):
     steps_per_epoch: int
     device: str
     precision: str
+    noun: str = Field(default="clouds", description="what the inputs are called")
 
 
 class Step(Config):

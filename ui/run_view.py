@@ -18,7 +18,7 @@ _STAGES = {
     "data": "Loading the data",
     "backbone": "Loading the backbone",
     "train": "Training",
-    "test": "Scoring the test clouds",
+    "test": "Scoring the test part",
     "save": "Writing the adapter",
 }
 
@@ -130,7 +130,7 @@ def _facts(run: Run, seen: Seen) -> list[tuple[str, str]]:
         found.append(("Train / validation / test", clouds))
         found.append(("Device", f"{plan['device']}, {plan['precision']}"))
     if run.state == "running" and seen.last:
-        found.append(("Speed", f"{seen.last['clouds_per_second']:.0f} clouds/s"))
+        found.append(("Speed", f"{seen.last['clouds_per_second']:.0f} {plan.get('noun', 'clouds')}/s"))
     if run.worker and run.state == "running":
         found.append(("Worker", run.worker))
     return found

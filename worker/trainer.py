@@ -149,7 +149,7 @@ def say(event: Event) -> str:
         return f"{event.level}: {event.message}" if event.level == "warning" else event.message
     if event.kind == "plan":
         return (
-            f"{event.trainable:,} of {event.total:,} parameters to train on {event.train_clouds} clouds, "
+            f"{event.trainable:,} of {event.total:,} parameters to train on {event.train_clouds} {event.noun}, "
             f"{event.epochs} epochs of {event.steps_per_epoch} steps"
         )
     if event.kind == "epoch":

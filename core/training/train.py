@@ -93,6 +93,7 @@ class Trainer:
             steps_per_epoch=self.steps_per_epoch,
             device=str(self.device),
             precision=self.precision,
+            noun=self.dataset.train.noun,
         )
         found = self.checkpoints.read(self.state.config)
         if found:

@@ -18,6 +18,7 @@ class Narrator:
         self.stream, self.live = stream, stream.isatty()
         self.epochs, self.steps = epochs, 0
         self._eta = 0.0
+        self.noun = "clouds"
         self._bar = ""
         self._tenth = -1
 
@@ -69,7 +70,7 @@ class Narrator:
             return
         per_epoch = self.steps or 1
         done = (event.step - 1) % per_epoch + 1
-        tail = f" loss {event.loss:.3f}  {event.clouds_per_second:.0f} clouds/s  ETA {duration(event.eta_seconds)}"
+        tail = f" loss {event.loss:.3f}  {event.clouds_per_second:.0f} {self.noun}/s  ETA {duration(event.eta_seconds)}"
         head = f"epoch {event.epoch}/{self.epochs or '?'} "
         columns = shutil.get_terminal_size().columns
         room = max(0, min(30, columns - len(head) - len(tail) - 4))
@@ -97,9 +98,9 @@ class Narrator:
         self.stream.flush()
 
     def _plan(self, plan: Plan) -> None:
-        self.epochs, self.steps = plan.epochs, plan.steps_per_epoch
+        self.epochs, self.steps, self.noun = plan.epochs, plan.steps_per_epoch, plan.noun
         self.line(
-            f"{len(plan.classes)} classes; clouds: {plan.train_clouds} to train, {plan.validation_clouds} to validate, "
+            f"{len(plan.classes)} classes; {plan.noun}: {plan.train_clouds} to train, {plan.validation_clouds} to validate, "
             f"{plan.test_clouds} to test"
         )
         share = 100 * plan.trainable / plan.total
@@ -140,10 +141,12 @@ class Narrator:
         how = {
             "validation": "best on validation",
             "last": "the last",
-            "test": "best on the TEST clouds, so the test accuracy is optimistic",
+            "test": f"best on the TEST {self.noun}, so the test accuracy is optimistic",
         }[event.selected_on]
         tested = (
-            f"Test accuracy {percent(event.test_accuracy)}" if event.test_accuracy is not None else "No test clouds"
+            f"Test accuracy {percent(event.test_accuracy)}"
+            if event.test_accuracy is not None
+            else f"No test {self.noun}"
         )
         self.line(
             f"{tested}; kept epoch {event.best_epoch} of {event.epochs} ({how}); {duration(event.seconds)} of training."
