@@ -7,7 +7,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -19,9 +19,19 @@ _RATIO = 250
 _SMALL = 16 << 20
 
 
-def check_members(archive: zipfile.ZipFile, name: str, *, max_bytes: int, max_members: int) -> list[zipfile.ZipInfo]:
-    """Return the archive's file members, or refuse the archive: too many, too large, or squeezed beyond belief."""
-    members = [member for member in archive.infolist() if not member.is_dir()]
+def check_members(
+    archive: zipfile.ZipFile,
+    name: str,
+    chosen: list[zipfile.ZipInfo] | None = None,
+    *,
+    max_bytes: int,
+    max_members: int,
+) -> list[zipfile.ZipInfo]:
+    """Return the archive's file members, or refuse the archive: too many, too large, or squeezed beyond belief.
+
+    Where only some will be read, these are `chosen`, and they alone are counted.
+    """
+    members = [member for member in archive.infolist() if not member.is_dir()] if chosen is None else chosen
     if len(members) > max_members:
         raise UserError(f"{name} holds too many files", got=len(members), expected=f"at most {max_members}")
     total = sum(member.file_size for member in members)
@@ -54,9 +64,23 @@ def member_path(member: zipfile.ZipInfo, name: str) -> PurePosixPath:
     return path
 
 
+def _wanted(
+    archive: zipfile.ZipFile, name: str, wanted: Callable[[PurePosixPath], bool], max_bytes: int, max_members: int
+) -> list[zipfile.ZipInfo]:
+    everything = [member for member in archive.infolist() if not member.is_dir()]
+    chosen = [member for member in everything if wanted(PurePosixPath(member.filename.replace("\\", "/")))]
+    return check_members(archive, name, chosen, max_bytes=max_bytes, max_members=max_members)
+
+
 @contextmanager
-def unpacked(path: Path, *, max_bytes: int = 8 << 30, max_members: int = 200_000) -> Generator[Path, None, None]:
-    """Yield a temporary folder with the members of the zip at `path`; the folder is removed at the end.
+def unpacked(
+    path: Path,
+    *,
+    wanted: Callable[[PurePosixPath], bool] = lambda _: True,
+    max_bytes: int = 8 << 30,
+    max_members: int = 200_000,
+) -> Generator[Path, None, None]:
+    """Yield a temporary folder with the members of the zip at `path` that are `wanted`; it is removed at the end.
 
     Raises UserError for an archive that is no zip, damaged, encrypted, nested, too large, or that reaches outside.
     """
@@ -64,7 +88,7 @@ def unpacked(path: Path, *, max_bytes: int = 8 << 30, max_members: int = 200_000
         root = Path(folder)
         try:
             with zipfile.ZipFile(path) as archive:
-                for member in check_members(archive, path.name, max_bytes=max_bytes, max_members=max_members):
+                for member in _wanted(archive, path.name, wanted, max_bytes, max_members):
                     target = root / member_path(member, path.name)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     # Mode x: of two members with one name neither may silently win.

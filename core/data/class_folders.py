@@ -6,14 +6,15 @@ import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import UserError
 from .archive import unpacked
 from .dataset import Split
 from .split import require_every_class
 
-_PARTS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
+PARTS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
+"""What a folder of a part, or the split in a list, may be called."""
 _MOST_NOTES = 50
 
 Layout = dict[str, dict[str, list[Path]]]
@@ -49,12 +50,15 @@ class Left:
 
 
 @contextmanager
-def opened(path: Path) -> Generator[Path, None, None]:
-    """Yield the folder at `path`, or one with the content of the zip at `path`, removed at the end. UserError."""
+def opened(path: Path, wanted: Callable[[PurePosixPath], bool] = lambda _: True) -> Generator[Path, None, None]:
+    """Yield the folder at `path`, or one with those members of the zip at `path` that are `wanted`, removed at the end.
+
+    Raises UserError.
+    """
     if path.is_dir():
         yield path
     elif path.is_file() and path.suffix.lower() == ".zip":
-        with unpacked(path) as root:
+        with unpacked(path, wanted=wanted) as root:
             yield root
     elif path.exists():
         raise UserError("the data set is not of a known kind", got=str(path), expected="a folder or a .zip file")
@@ -68,9 +72,23 @@ def find(root: Path, name: str, kind: FileKind, left: Left) -> tuple[Path, Layou
     Raises UserError, calling the data set `name`, for no or one class, an empty class, and classes of train/ and
     test/ that differ.
     """
+    root, layout = lay_out(root, kind, left)
+    return root, layout, check_classes(layout, name, kind)
+
+
+def lay_out(root: Path, kind: FileKind, left: Left) -> tuple[Path, Layout]:
+    """Return (the folder that names are relative to, what stands in which part and class), sound or not."""
     root = _descend(root)
-    layout = _layout(root, kind, left)
-    return root, layout, _check_classes(layout, name, kind)
+    return root, _layout(root, kind, left)
+
+
+def merged(layout: Layout) -> Layout:
+    """Return all parts as one training part."""
+    files: dict[str, list[Path]] = {}
+    for folders in layout.values():
+        for name, found in folders.items():
+            files[name] = [*files.get(name, []), *found]
+    return {"train": files} if files else {}
 
 
 def require_sound(split: Split, classes: tuple[str, ...], part: str, left: Left) -> None:
@@ -113,14 +131,14 @@ def _layout(root: Path, kind: FileKind, left: Left) -> Layout:
     folders = _visible(root)
     names = {folder.name.lower() for folder in folders}
     # A class may well be called train: the word means a part only where nothing but parts stands beside it.
-    if "train" in names and names <= set(_PARTS) and all(_visible(folder) for folder in folders):
-        found = [(_PARTS[folder.name.lower()], inner, inner) for folder in folders for inner in _visible(folder)]
+    if "train" in names and names <= set(PARTS) and all(_visible(folder) for folder in folders):
+        found = [(PARTS[folder.name.lower()], inner, inner) for folder in folders for inner in _visible(folder)]
     elif folders and all("train" in {inner.name.lower() for inner in _visible(folder)} for folder in folders):
         found = [
-            (_PARTS[inner.name.lower()], folder, inner)
+            (PARTS[inner.name.lower()], folder, inner)
             for folder in folders
             for inner in _visible(folder)
-            if inner.name.lower() in _PARTS
+            if inner.name.lower() in PARTS
         ]
     else:
         found = [("train", folder, folder) for folder in folders]
@@ -132,7 +150,8 @@ def _layout(root: Path, kind: FileKind, left: Left) -> Layout:
     return {part: layout[part] for part in ("train", "validation", "test") if part in layout}
 
 
-def _check_classes(layout: Layout, name: str, kind: FileKind) -> tuple[str, ...]:
+def check_classes(layout: Layout, name: str, kind: FileKind) -> tuple[str, ...]:
+    """Return the classes' names sorted; UserError for what makes the layout unsound, see `find`."""
     train = layout.get("train", {})
     if not train:
         raise UserError(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 import torch
-from pydantic import Field
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
-from ..schema import Config
+from ..errors import UserError
+from ..schema import Config, explain, is_mapping
 from .augment import AugmentConfig, ImageAugment, augment, augment_images, permute_points
 from .clouds import Preparation
 from .picture import ImagePreparation
@@ -53,11 +57,42 @@ class DemoData(PointData):
     )
 
 
+class CopyRepairs(Config):
+    """What is mended while a data set is read; nothing, unless asked. `pointsmith inspect` finds what to ask for."""
+
+    copies: Literal["keep", "across", "all"] = Field(
+        default="keep",
+        description="identical inputs: keep them; across: leave out those of which a copy is in the test part, or in a "
+        "given validation part; all: also leave out all but the first within a part",
+    )
+    resplit: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=0.8,
+        description="put all parts together and hold out this share of each class for the test, by the split's seed; "
+        "none: the parts stay as they are",
+    )
+
+
+class Repairs(CopyRepairs):
+    """The same for clouds."""
+
+    drop_bad: bool = Field(
+        default=False,
+        description="leave out clouds whose points lie in one place, and those of HDF5 files that have NaN, for which "
+        "the whole file is refused otherwise",
+    )
+
+
 class FolderData(PointData):
-    """A folder or zip with one sub-folder per class of meshes or clouds, optionally under `train/` and `test/`."""
+    """A folder or zip with one sub-folder per class of meshes or clouds, optionally under `train/` and `test/`.
+
+    Or a list: a .csv with `file,label`, or `file,label,split`, in each line; files lie relative to it.
+    """
 
     kind: Literal["folder"] = "folder"
-    path: Path = Field(description="the folder or .zip file")
+    path: Path = Field(description="the folder, .zip file, or list of files (.csv)")
+    repair: Repairs = Repairs()
     test_share: float = Field(
         default=0.2,
         ge=0.0,
@@ -73,6 +108,154 @@ class H5Data(PointData):
     train: Path = Field(description="HDF5 file with the training clouds")
     test: Path | None = Field(default=None, description="HDF5 file with the test clouds")
     classes: Path | None = Field(default=None, description="text file with one class name a line, in label order")
+    repair: Repairs = Repairs()
+
+
+class BenchmarkData(PointData):
+    """Base of the benchmarks, whose files hold more points than a model sees; how clouds are thinned is a protocol."""
+
+    sampling: Literal["farthest", "farthest-anew", "random"] = Field(
+        default="farthest",
+        description="how points are chosen of clouds that have more than needed: farthest: the farthest (for training "
+        "1,200 for 1,024, chosen once, of which each step draws); farthest-anew: chosen again at every step from "
+        "another first point, as the published code does, which takes more time and memory; random: any",
+    )
+
+    @property
+    def pool(self) -> int:
+        """How many farthest points of a training cloud the published code draws the model's points from."""
+        return self.preparation.points * 75 // 64  # 1,200 for 1,024, 2,400 for 2,048, 4,800 for 4,096
+
+    def vary(self, inputs: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+        """Return training clouds (B, N, 3) thinned to the model's points, changed as `config` says."""
+        if self.sampling == "farthest-anew" and inputs.shape[1] > self.pool:
+            from ..models.grouping import farthest_points
+
+            inputs = permute_points(inputs, inputs.shape[1], generator)
+            chosen = farthest_points(inputs, self.pool, skip_origin=True)
+            inputs = inputs.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 3))
+        return super().vary(inputs, config, generator)
+
+
+class ScanObjectNNData(BenchmarkData):
+    """ScanObjectNN: 15 classes of objects cut from scans of rooms; three variants; coordinates as they are."""
+
+    kind: Literal["scanobjectnn"] = "scanobjectnn"
+    variant: Literal["objbg", "objonly", "hardest"] = Field(
+        default="hardest",
+        description="objbg: with background (OBJ_BG); objonly: without (OBJ_ONLY); hardest: moved, turned and scaled "
+        "(PB_T50_RS)",
+    )
+    source: Literal["disk", "hub"] = Field(
+        default="disk", description="disk: the official HDF5 files; hub: the data set jxie/scanobjectnn of the Hub"
+    )
+    path: Path | None = Field(
+        default=None,
+        description="the folder h5_files, or a folder or .zip that holds it; for the hub a local copy of the data set",
+    )
+    revision: str | None = Field(default=None, description="commit or tag of the Hub's data set; none: the newest")
+    preparation: Preparation = Preparation(points=2048, normalize="none")
+
+    @model_validator(mode="after")
+    def _has_a_place(self) -> Self:
+        if self.source == "disk" and self.path is None:
+            raise UserError(
+                "data.path is missing",
+                expected="the folder h5_files of ScanObjectNN",
+                remedy="Add it, or set data.source to hub",
+            )
+        return self
+
+
+class ModelNet40Data(BenchmarkData):
+    """ModelNet40: 40 classes of CAD models, from whichever of its four releases lies in the folder."""
+
+    kind: Literal["modelnet40"] = "modelnet40"
+    path: Path = Field(
+        description="folder or .zip with the .dat caches, the HDF5 files, modelnet40_normal_resampled, or .off meshes"
+    )
+    layout: Literal["auto", "dat", "h5", "txt", "off"] = Field(
+        default="auto", description="which release is read where several lie together; auto: the first of this list"
+    )
+    subset: Literal["modelnet40", "modelnet10"] = Field(
+        default="modelnet40", description="all 40 classes, or the ten of ModelNet10"
+    )
+
+
+class FewShotData(BenchmarkData):
+    """Few-shot folds: N classes with K training clouds each, published or drawn from any labelled clouds."""
+
+    kind: Literal["fewshot"] = "fewshot"
+    way: int = Field(default=5, ge=2, le=1000, description="classes of a fold (N)")
+    shot: int = Field(default=10, ge=1, le=1000, description="training clouds of each class (K)")
+    fold: int = Field(default=0, ge=0, le=999, description="number of the fold; 0 to 9 are published")
+    path: Path | None = Field(
+        default=None, description="folder or .zip of the published folds (5way_10shot/0.pkl …); none: drawn from base"
+    )
+    base: str = Field(
+        default="",
+        description="the data that folds are drawn from, as YAML: {kind: modelnet40, path: modelnet40_dat}",
+    )
+    queries: int = Field(default=20, ge=1, le=1000, description="test clouds of each class in a drawn fold")
+    fold_seed: int = Field(default=0, ge=0, description="seed of drawing folds from base")
+    validation: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.5,
+        description="share of the few training clouds held out to choose the best epoch; 0, as published: none",
+    )
+
+    @field_validator("base", mode="before")
+    @classmethod
+    def _as_text(cls, given: Any) -> Any:
+        """A mapping, as a file or `--set` has it, becomes one line of YAML."""
+        if isinstance(given, str):
+            try:
+                read: Any = yaml.safe_load(given)
+            except yaml.YAMLError as error:
+                raise UserError("data.base is not valid YAML", got=given[:200]) from error
+            # A path or a kind with a stray bracket stays what it is, and is refused by name below.
+            given = read if is_mapping(read) else given.strip()
+        return yaml.safe_dump(given, default_flow_style=True, width=10**6).strip() if is_mapping(given) else given
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.path is None) == (not self.base):
+            raise UserError(
+                "Few-shot folds need either data.path, the published folds, or data.base, the data to draw them from",
+                got="both" if self.base else "neither",
+            )
+        if self.base:
+            self.base_data()
+        return self
+
+    def base_data(self) -> BaseData:
+        """Return the data set that folds are drawn from, prepared as this one and undivided. UserError."""
+        content: Any = yaml.safe_load(self.base)
+        if not is_mapping(content):
+            raise UserError(
+                "data.base does not describe a data set", got=self.base[:200], expected="{kind: …, path: …}, as YAML"
+            )
+        settled = {"preparation": self.preparation.model_dump(), "validation": 0.0}
+        try:
+            return TypeAdapter[BaseData](BaseData).validate_python({**content, **settled})
+        except ValidationError as error:
+            raise explain(error, "data.base") from error
+
+    def with_base_paths(self, change: Callable[[Path], Path]) -> Self:
+        """Return this with each path inside `base` changed."""
+        if not self.base:
+            return self
+        changed = {name: str(change(value)) for name, value in self.base_data() if isinstance(value, Path)}
+        content: dict[str, Any] = yaml.safe_load(self.base)
+        return type(self).model_validate({**self.model_dump(), "base": {**content, **changed}})
+
+
+BaseData = Annotated[
+    Union[DemoData, FolderData, H5Data, ScanObjectNNData, ModelNet40Data],
+    Field(discriminator="kind"),
+]
+"""What few-shot folds can be drawn from: labelled clouds."""
 
 
 class ImageData(Config):
@@ -104,6 +287,7 @@ class ImagesData(ImageData):
     classes: Path | None = Field(
         default=None, description="text file with one class name a line, where a list's labels are numbers from 0"
     )
+    repair: CopyRepairs = CopyRepairs()
     test_share: float = Field(
         default=0.2, ge=0.0, le=0.8, description="share of each class kept for the test where no test part is given"
     )
@@ -184,6 +368,13 @@ class VtabData(ImageData):
 
 
 DataConfig = Annotated[
-    Union[DemoData, FolderData, H5Data, ImagesData, VtabData],
+    Union[DemoData, FolderData, H5Data, ScanObjectNNData, ModelNet40Data, FewShotData, ImagesData, VtabData],
     Field(discriminator="kind"),
 ]
+
+
+def with_paths(data: DataConfig, change: Callable[[Path], Path]) -> DataConfig:
+    """Return `data` with each of its paths changed, those of the data behind a few-shot fold too."""
+    paths = {name: change(value) for name, value in data if isinstance(value, Path)}
+    found = data.model_copy(update=paths) if paths else data
+    return found.with_base_paths(change) if isinstance(found, FewShotData) else found

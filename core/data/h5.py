@@ -34,12 +34,12 @@ def read_h5(config: H5Data, *, least: int = 1, progress: Progress | None = None)
         if path is not None:
             if progress:
                 progress(f"reading {path.name}", len(raw), 2 if config.test else 1)
-            raw[part] = _read_file(path.expanduser())
+            raw[part] = read_file(path.expanduser())
     classes, notes = _classes(config, [labels for _, labels, _ in raw.values()])
     read: dict[str, Clouds] = {}
     for part, (points, labels, names) in raw.items():
         path = paths[part] or config.train
-        _check_labels(labels, classes, path.name)
+        check_labels(labels, classes, path.name)
         rng = np.random.default_rng([config.split_seed, len(read)])
         sized, note = _sized(points, config.preparation.points, least, path.name, rng)
         notes += note
@@ -54,7 +54,8 @@ def read_h5(config: H5Data, *, least: int = 1, progress: Progress | None = None)
     return Parts(read["train"], None, read.get("test"), classes, tuple(notes))
 
 
-def _read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return (points (S, N, 3) float32, labels (S,) int64, names) of one file; UserError with the reason."""
     h5py: Any = import_module("h5py")
     name = path.name
     if not path.is_file():
@@ -116,7 +117,8 @@ def _labels(labels: np.ndarray, clouds: int, name: str) -> np.ndarray:
     return whole
 
 
-def _check_labels(labels: np.ndarray, classes: tuple[str, ...], name: str) -> None:
+def check_labels(labels: np.ndarray, classes: tuple[str, ...], name: str) -> None:
+    """Refuse labels (S,) beyond the classes; `name` is what the error calls their file."""
     wrong = labels[(labels < 0) | (labels >= len(classes))]
     if len(wrong):
         raise UserError(

@@ -13,3 +13,6 @@ MODELNET40: tuple[str, ...] = tuple(
     "stairs stool table tent toilet tv_stand vase wardrobe xbox".split()
 )
 """ModelNet40 (CVPR 2015), alphabetical."""
+
+MODELNET10: tuple[str, ...] = tuple("bathtub bed chair desk dresser monitor night_stand sofa table toilet".split())
+"""The ten classes of ModelNet40 that make up ModelNet10, alphabetical."""
