@@ -100,8 +100,8 @@ class Narrator:
     def _plan(self, plan: Plan) -> None:
         self.epochs, self.steps, self.noun = plan.epochs, plan.steps_per_epoch, plan.noun
         self.line(
-            f"{len(plan.classes)} classes; {plan.noun}: {plan.train_clouds} to train, {plan.validation_clouds} to validate, "
-            f"{plan.test_clouds} to test"
+            f"{len(plan.classes)} classes; {plan.noun}: {plan.train_clouds} to train, "
+            f"{plan.validation_clouds} to validate, {plan.test_clouds} to test"
         )
         share = 100 * plan.trainable / plan.total
         self.line(
