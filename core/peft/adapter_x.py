@@ -21,7 +21,7 @@ from ..models.trunk import Positions, TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import Bottleneck, DynamicAdapter
 from .method import Method, MethodConfig, with_prompts
-from .mixture import Routing, SharedMixture, balance
+from .mixture import Router, Routing, SharedMixture, balance
 from .scale_shift import ScaleShift
 
 
@@ -43,6 +43,18 @@ class MixtureConfig(MethodConfig):
     routing: Routing = Field(
         default="top-1", description="top-1: the best expert times its gate (figure 2); dense: all (eq. 3)"
     )
+    scale: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="factor on the mixture's answer; the paper states none (AdaptFormer: 0.1)",
+    )
+    score: Literal["dot", "cosine"] = Field(
+        default="dot",
+        description="how well an expert suits a sub-token: dot product with its embedding (equation 5); cosine of both "
+        "over `temperature` (X-MoE)",
+    )
+    temperature: float = Field(default=0.07, gt=0, le=100, description="divides cosine scores; X-MoE learns it")
     normalise_experts: bool = Field(default=True, description="expert embeddings of unit length (equation 5)")
     shared: bool = Field(
         default=True, description="one mixture for all blocks (of one width); off: one each, the paper's ablation"
@@ -56,6 +68,9 @@ class MixtureConfig(MethodConfig):
     )
     prompt_width: Literal["sub-token", "token"] = Field(
         default="sub-token", description="what its scale and shift act on"
+    )
+    prompt_tokens: Literal["all", "patches"] = Field(
+        default="all", description="what its mean is taken over: all tokens, or patches without class token and prompts"
     )
     prompt_gelu: bool = Field(default=False, description="GELU before the mean, as DAPT's prompts have")
     tune_norm2: bool = Field(default=True, description="train the second norm of every block")
@@ -119,12 +134,15 @@ class DAPTXConfig(MixtureConfig):
 class MixtureBlock(nn.Module):
     """The rows of one block: add the mixture's answer, and insert its mean as a prompt behind the class token."""
 
-    def __init__(self, mixture: SharedMixture, generator: ScaleShift | None, config: MixtureConfig) -> None:
+    def __init__(
+        self, mixture: SharedMixture, generator: ScaleShift | None, config: MixtureConfig, patches: int
+    ) -> None:
         super().__init__()
         # Lists hide modules: a shared one has one owner and is saved once.
         self._shared: list[SharedMixture | ScaleShift | None] = [mixture, generator]
         self.balances = config.balance > 0
         self.place, self.gelu = config.place, config.prompt_gelu
+        self.scale, self.pooled = config.scale, patches if config.prompt_tokens == "patches" else 0
         self.width_parts = config.heads if config.prompt_width == "sub-token" else 1
         self._update: Tensor | None = None
         self._balance: Tensor | None = None
@@ -142,6 +160,8 @@ class MixtureBlock(nn.Module):
         mixture = self._shared[0]
         assert isinstance(mixture, SharedMixture)
         update, gates = mixture(y if self.place == "serial" else x)
+        if self.scale != 1.0:
+            update = self.scale * update
         if self.balances and torch.is_grad_enabled():
             term = balance(gates)  # made again where the block is, because its gradient needs it, but left only once
             if self._asked:
@@ -154,6 +174,7 @@ class MixtureBlock(nn.Module):
         update, self._update = self._update, None
         generator = self._shared[1]
         assert update is not None and isinstance(generator, ScaleShift)
+        update = update[:, -self.pooled :]  # all, where it is 0
         pooled = (F.gelu(update) if self.gelu else update).mean(dim=1)
         parts = pooled.view(len(pooled), self.width_parts, -1)
         prompt = generator(None, parts).reshape(len(pooled), 1, -1)
@@ -177,6 +198,7 @@ class AdapterX(Method):
                 self.mixtures[made.index(dim) if config.shared else i],  # type: ignore[arg-type]
                 self._generator(i),
                 config,
+                shape.patches,
             )
             for i, dim in enumerate(widths)
         ]
@@ -228,4 +250,6 @@ def _mixture(config: MixtureConfig, dim: int) -> SharedMixture:
         return Bottleneck(width, config.rank, activation="relu", dropout=config.dropout)
 
     experts = [expert() for _ in range(config.experts)]
-    return SharedMixture(experts, dim, config.heads, config.rank, config.routing, config.normalise_experts)
+    temperature = config.temperature if config.score == "cosine" else None
+    router = Router(width, config.rank, config.experts, normalise=config.normalise_experts, temperature=temperature)
+    return SharedMixture(experts, router, config.heads, config.routing)

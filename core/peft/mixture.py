@@ -17,19 +17,27 @@ Routing = Literal["top-1", "dense"]
 
 
 class Router(nn.Module):
-    """Gates (X, N) of sub-tokens (X, D/h): softmax over (W x) · ê, ê an embedding of unit length (eq. 4, 5)."""
+    """Gates (X, N) of sub-tokens (X, D/h): softmax over (W x) · ê, ê an embedding of unit length (eq. 4, 5).
 
-    def __init__(self, width: int, inner: int, experts: int, normalise: bool) -> None:
+    With a temperature W x is of unit length too and the score is divided by it (X-MoE, arXiv 2204.09179, section 3.2).
+    """
+
+    def __init__(
+        self, width: int, inner: int, experts: int, *, normalise: bool = True, temperature: float | None = None
+    ) -> None:
         super().__init__()
         self.project = nn.Linear(width, inner, bias=False)
         self.embeddings = nn.Parameter(torch.empty(experts, inner))
-        self.normalise = normalise
+        self.normalise, self.temperature = normalise or temperature is not None, temperature
         nn.init.kaiming_uniform_(self.project.weight, a=5**0.5)
         nn.init.trunc_normal_(self.embeddings, std=0.02)
 
     def forward(self, x: Tensor) -> Tensor:
         experts = F.normalize(self.embeddings, dim=-1) if self.normalise else self.embeddings
-        return (self.project(x) @ experts.T.to(x.dtype)).float().softmax(dim=-1)
+        projected = self.project(x)
+        if self.temperature is not None:
+            projected = F.normalize(projected, dim=-1) / self.temperature
+        return (projected @ experts.T.to(x.dtype)).float().softmax(dim=-1)
 
 
 class SharedMixture(nn.Module):
@@ -40,12 +48,10 @@ class SharedMixture(nn.Module):
     Answers (mixed tokens, gates (X, N)); see `balance`.
     """
 
-    def __init__(
-        self, experts: list[nn.Module], dim: int, heads: int, rank: int, routing: Routing, normalise: bool
-    ) -> None:
+    def __init__(self, experts: list[nn.Module], router: Router, heads: int, routing: Routing) -> None:
         super().__init__()
         self.experts = nn.ModuleList(experts)
-        self.router = Router(dim // heads, rank, len(experts), normalise)
+        self.router = router
         self.heads, self.routing = heads, routing
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

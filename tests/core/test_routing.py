@@ -86,3 +86,36 @@ def test_the_penalty_is_that_of_one_pass_whether_or_not_blocks_are_recomputed(ho
         found.append(penalty[1].item())
     assert found[0] == pytest.approx(found[1], abs=1e-7)
     assert 0.01 * factor * 0.5 < found[0] < 0.01 * factor * 4
+
+
+def test_a_cosine_score_depends_on_the_direction_of_a_sub_token_only() -> None:
+    router = model_of(score="cosine").method.mixtures[0].router
+    x = torch.randn(6, 8, generator=torch.Generator().manual_seed(2))
+    assert torch.allclose(router(x), router(7 * x), atol=1e-5)
+    directions = [torch.nn.functional.normalize(part, dim=-1) for part in (router.project(x), router.embeddings)]
+    assert torch.allclose(router(x), (directions[0] @ directions[1].T / 0.07).softmax(-1), atol=1e-5)
+
+
+def test_prompts_may_be_made_of_the_patches_alone() -> None:
+    one, two = model_of(), model_of(prompt_tokens="patches")
+    with torch.no_grad():
+        for (_, a), (_, b) in zip(one.named_parameters(), two.named_parameters()):
+            b.copy_(a)
+    rows = [model.method.rows[0] for model in (one, two)]
+    x = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(5))
+    prompts = []
+    for row in rows:
+        row.add_update(x, torch.zeros_like(x))
+        update = row._update
+        prompts.append(row.insert_prompt(x, x)[:, 1])
+    gamma, beta = two.method.generators[0].gamma, two.method.generators[0].beta
+    pooled = [update.mean(1), update[:, 1:].mean(1)]
+    for prompt, mean in zip(prompts, pooled):
+        assert torch.allclose(prompt, (mean.view(2, 3, 8) * gamma + beta).reshape(2, 24), atol=1e-6)
+
+
+def test_the_scale_multiplies_what_the_mixture_adds() -> None:
+    one, two = model_of(), model_of(scale=0.5)
+    x = torch.randn(2, 9, 24, generator=torch.Generator().manual_seed(6))
+    added = [model.method.rows[0].add_update(x, torch.zeros_like(x)) for model in (one, two)]
+    assert torch.allclose(0.5 * added[0], added[1], atol=1e-6)
