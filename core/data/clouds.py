@@ -38,11 +38,15 @@ class Preparation(Config):
 
 @dataclass(frozen=True)
 class Clouds:
-    """One split. `points` (S, N, 3) float32, already normalised; `labels` (S,) int64; `names` tell a person which."""
+    """One split. `points` (S, N, 3) float32, already normalised; `labels` (S,) int64; `names` tell a person which.
+
+    `forms` are there where copies are looked for: what `copy_form` made of each cloud as its file holds it.
+    """
 
     points: np.ndarray
     labels: np.ndarray
     names: tuple[str, ...]
+    forms: tuple[np.ndarray, ...] = ()
     noun: ClassVar[str] = "clouds"
 
     def __len__(self) -> int:
@@ -50,7 +54,12 @@ class Clouds:
 
     def take(self, index: np.ndarray) -> Clouds:
         chosen: list[int] = index.tolist()
-        return Clouds(self.points[index], self.labels[index], tuple(self.names[i] for i in chosen))
+        return Clouds(
+            self.points[index],
+            self.labels[index],
+            tuple(self.names[i] for i in chosen),
+            tuple(self.forms[i] for i in chosen if self.forms),
+        )
 
     def digests(self) -> list[bytes]:
         return [

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UserError
 from .clouds import Clouds
-from .config import H5Data
 from .dataset import Progress
+from .facts import copy_form
 from .names import SCANOBJECTNN
 from .split import Parts, require_every_class
+
+if TYPE_CHECKING:
+    from .config import H5Data  # not at run time: a process that only parses files does without torch
 
 # A file of a few kilobytes may claim terabytes that it holds in compressed or never written chunks.
 _RATIO = 250
@@ -30,12 +33,17 @@ def read_h5(config: H5Data, *, least: int = 1, progress: Progress | None = None)
     """
     paths = {"train": config.train, "test": config.test}
     raw: dict[str, tuple[np.ndarray, np.ndarray, tuple[str, ...]]] = {}
+    repairs: list[str] = []
     for part, path in paths.items():
         if path is not None:
             if progress:
                 progress(f"reading {path.name}", len(raw), 2 if config.test else 1)
-            raw[part] = read_file(path.expanduser())
+            raw[part] = read_file(path.expanduser(), finite=not config.repair.drop_bad)
+            if config.repair.drop_bad:
+                raw[part], told = _finite_only(*raw[part], path.name)
+                repairs += told
     classes, notes = _classes(config, [labels for _, labels, _ in raw.values()])
+    notes += repairs
     read: dict[str, Clouds] = {}
     for part, (points, labels, names) in raw.items():
         path = paths[part] or config.train
@@ -43,7 +51,8 @@ def read_h5(config: H5Data, *, least: int = 1, progress: Progress | None = None)
         rng = np.random.default_rng([config.split_seed, len(read)])
         sized, note = _sized(points, config.preparation.points, least, path.name, rng)
         notes += note
-        read[part] = Clouds(sized, labels, names)
+        forms = () if config.repair.copies == "keep" else tuple(copy_form(cloud) for cloud in points)
+        read[part] = Clouds(sized, labels, names, forms)
     require_every_class(read["train"], classes, "train")
     if "test" in read:
         missing = sorted(set(range(len(classes))) - set(read["test"].labels.tolist()))
@@ -54,8 +63,22 @@ def read_h5(config: H5Data, *, least: int = 1, progress: Progress | None = None)
     return Parts(read["train"], None, read.get("test"), classes, tuple(notes))
 
 
-def read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Return (points (S, N, 3) float32, labels (S,) int64, names) of one file; UserError with the reason."""
+def _finite_only(
+    points: np.ndarray, labels: np.ndarray, names: tuple[str, ...], name: str
+) -> tuple[tuple[np.ndarray, np.ndarray, tuple[str, ...]], list[str]]:
+    sound = np.isfinite(points).all(axis=(1, 2))
+    if sound.all():
+        return (points, labels, names), []
+    kept: list[int] = np.flatnonzero(sound).tolist()
+    note = f"repair: {len(points) - len(kept)} clouds of {name} have NaN or infinite coordinates and were left out"
+    return (points[sound], labels[sound], tuple(names[i] for i in kept)), [note]
+
+
+def read_file(path: Path, *, finite: bool = True) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Return (points (S, N, 3) float32, labels (S,) int64, names) of one file; UserError with the reason.
+
+    NaN and infinite coordinates are refused too, unless `finite` is off.
+    """
     h5py: Any = import_module("h5py")
     name = path.name
     if not path.is_file():
@@ -64,7 +87,8 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
         with h5py.File(path, "r") as file:
             points = _array(file, "data", name, path.stat().st_size, lambda a: a.ndim == 3 and a.shape[2] >= 3)
             labels = _array(file, "label", name, path.stat().st_size, lambda a: a.ndim in (1, 2))
-            stored: Any = file.get("name")
+            linked = isinstance(file.get("name", getlink=True), (h5py.ExternalLink, h5py.SoftLink))
+            stored: Any = None if linked else file.get("name")
             titles = stored[()] if isinstance(stored, h5py.Dataset) and stored.shape == points.shape[:1] else None
     except (OSError, RuntimeError, KeyError, MemoryError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -74,7 +98,7 @@ def read_file(path: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     labels = _labels(labels, len(points), name)
     points = points[:, :, :3]
     bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
-    if len(bad):
+    if finite and len(bad):
         raise UserError(
             f"{name} has {len(bad)} clouds with NaN or infinite coordinates, the first is cloud {bad[0]}",
             expected="finite numbers",

@@ -37,7 +37,9 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images"] | None:
     if path.is_file() and extension in (".h5", ".hdf5"):
         return "h5"
     if path.is_file() and extension in (".csv", ".txt"):
-        return "images" if _lists_images(path) else None
+        listed = _listed_modality(path)
+        # A list of clouds is a .csv: a .txt of three columns may be a cloud.
+        return "images" if listed == "images" else "folder" if listed and extension == ".csv" else None
     if path.is_dir():
         names = (each.name for each in chain(path.glob("*/*"), path.glob("*/*/*")))
     elif extension == ".zip" and zipfile.is_zipfile(path):
@@ -51,9 +53,13 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images"] | None:
     return "images" if found.count("images") > found.count("points") else "folder"
 
 
-def _lists_images(path: Path) -> bool:
-    """Return whether one of the first two lines, of which one may be a header, names an image and something else."""
+def _listed_modality(path: Path) -> Literal["points", "images"] | None:
+    """Return what one of the first two lines names, of which one may be a header: a cloud or an image, and a label."""
     with path.open("rb") as file:
         lines = [file.readline(4096).decode("utf-8", "replace").strip() for _ in range(2)]
-    rows = (line.rpartition("," if path.suffix.lower() == ".csv" else " ") for line in lines)
-    return any(modality_of(name.strip(' "')) == "images" for name, _, _ in rows)
+    if path.suffix.lower() == ".csv":
+        rows = [line.split(",")[0] for line in lines if "," in line]
+    else:
+        rows = [line.rpartition(" ")[0] for line in lines]
+    found = [modality_of(name.strip(' "')) for name in rows]
+    return next((one for one in found if one), None)

@@ -30,6 +30,7 @@ from .images import read_images
 from .modelnet import read_modelnet40
 from .picture import ImagePreparation
 from .procedural import CLASSES, demo_faults, make_split
+from .repair import repaired
 from .scanobjectnn import read_scanobjectnn
 from .split import Parts, hold_out_validation, require_every_class
 from .thin import Use, thinned
@@ -86,9 +87,9 @@ def read(config: DataConfig, least: int = 1, progress: Progress | None = None) -
     if isinstance(config, DemoData):
         return _demo(config, progress)
     if isinstance(config, FolderData):
-        return read_folder(config, least=least, progress=progress)
+        return repaired(read_folder(config, least=least, progress=progress), config.repair, config.split_seed)
     if isinstance(config, ImagesData):
-        return read_images(config, progress=progress)
+        return repaired(read_images(config, progress=progress), config.repair, config.split_seed)
     if isinstance(config, VtabData):
         return read_vtab(config, progress=progress)
     if isinstance(config, ScanObjectNNData):
@@ -97,7 +98,7 @@ def read(config: DataConfig, least: int = 1, progress: Progress | None = None) -
         return read_modelnet40(config, progress=progress)
     if isinstance(config, FewShotData):
         return read_fewshot(config, lambda base: read(base, least, progress), progress=progress)
-    return read_h5(config, least=least, progress=progress)
+    return repaired(read_h5(config, least=least, progress=progress), config.repair, config.split_seed)
 
 
 def _demo(config: DemoData, progress: Progress | None) -> Parts:
@@ -115,10 +116,10 @@ def _demo(config: DemoData, progress: Progress | None) -> Parts:
 
 
 def _normalized(clouds: Clouds, preparation: Preparation) -> Clouds:
-    points = upright(clouds.points, preparation.up)
+    points = standing = upright(clouds.points, preparation.up)
     if preparation.normalize != "none":
-        points = np.empty(points.shape, np.float32)
-        for i, cloud in enumerate(clouds.points):
+        points = np.empty(standing.shape, np.float32)
+        for i, cloud in enumerate(standing):
             points[i] = normalize(cloud, preparation.normalize)
     bad = np.flatnonzero(~np.isfinite(points).all(axis=(1, 2)))
     if len(bad):

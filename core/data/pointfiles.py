@@ -1,19 +1,20 @@
-"""Files that hold nothing but points: text tables, numpy arrays, and PCD."""
+"""Files that hold nothing but points: text tables, numpy arrays, PCD and, with an extra, LAS and LAZ."""
 
 from __future__ import annotations
 
 import io
 import math
 import zipfile
+from importlib import import_module
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .archive import check_members
 from .pcd import parse_pcd
 
-POINT_EXTENSIONS = frozenset({"xyz", "txt", "csv", "pts", "asc", "pcd", "npy", "npz"})
+POINT_EXTENSIONS = frozenset({"xyz", "txt", "csv", "pts", "asc", "pcd", "npy", "npz", "las", "laz"})
 _HEADER_LINES = 10
 
 
@@ -30,8 +31,26 @@ def read_point_file(path: Path, name: str) -> list[np.ndarray]:
             return _clouds(_read_array(stream, path.stat().st_size))
     if extension == "npz":
         return _clouds(_first_array(path, name))
+    if extension in ("las", "laz"):
+        return [_read_las(path)]
     data = path.read_bytes()
     return [parse_pcd(data) if extension == "pcd" else parse_table(data.decode("utf-8-sig", "replace"))]
+
+
+def _read_las(path: Path) -> np.ndarray:
+    """Return the points (N, 3) of a LAS or LAZ file in its own coordinates; ValueError names the extra it needs."""
+    try:
+        laspy: Any = import_module("laspy")
+    except ImportError as error:
+        raise ValueError("LAS and LAZ need an extra: pip install 'pointsmith[las]'") from error
+    with laspy.open(path) as file:
+        count, size = int(file.header.point_count), path.stat().st_size
+        # A header may promise more points than the file holds; packed ones take a fraction of a byte at least.
+        most = size * 50 if path.suffix.lower() == ".laz" else size // int(file.header.point_format.size)
+        if count > most:
+            raise ValueError(f"it is cut short: {size} bytes cannot hold its {count} points")
+        read = file.read()
+    return np.stack([np.asarray(read.x), np.asarray(read.y), np.asarray(read.z)], axis=1)
 
 
 def parse_table(text: str) -> np.ndarray:

@@ -1,0 +1,135 @@
+"""The child that looks at files for `survey`: it is told one job a line and answers with one item a line.
+
+Run as a module: `python -m pointsmith.core.data.surveyor`, with jobs on its standard input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import warnings
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+from .child import limit_cpu, limit_memory
+from .clouds import NotFinite
+from .facts import Fault, Item, measure, measure_image
+from .files import NoPoints, read_shapes
+from .h5 import read_file
+from .picture import read_image
+from .thumbnail import cloud_picture, cloud_preview, image_picture, image_preview
+
+MESH_POINTS = 2048
+"""Points taken of a mesh: enough to measure and to show."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to look at. `pictures` is how many of its inputs are to be drawn; limits hold for this file alone."""
+
+    kind: Literal["cloud", "image", "h5"]
+    path: str
+    name: str
+    part: str
+    label: str = ""
+    pictures: int = 0
+    up: int = 1
+    cpu_seconds: int = 30
+
+
+def look(job: Job) -> Iterator[Item]:
+    """Yield what a file holds: one item, or one for each of its clouds; a fault is an item too."""
+    path = Path(job.path)
+    try:
+        if path.is_file() and not path.stat().st_size:
+            yield Item(job.name, job.part, job.label, fault="empty", reason="the file is empty")
+        elif job.kind == "image":
+            yield _image(job, read_image(path, job.name))
+        elif job.kind == "h5":
+            yield from _h5(job, path)
+        else:
+            yield from _clouds(job, path)
+    except UserError as error:
+        yield Item(job.name, job.part, job.label, fault=_fault(error), reason=str(error))
+    except MemoryError:
+        yield Item(job.name, job.part, job.label, fault="unreadable", reason="it needs more memory than is allowed")
+
+
+def _fault(error: UserError) -> Fault:
+    return "not-finite" if isinstance(error, NotFinite) else "empty" if isinstance(error, NoPoints) else "unreadable"
+
+
+def _image(job: Job, image: Image.Image) -> Item:
+    item = Item(job.name, job.part, job.label)
+    measure_image(item, image)
+    if job.pictures:
+        item.picture, item.preview = image_picture(image), image_preview(image)
+    return item
+
+
+def _clouds(job: Job, path: Path) -> Iterator[Item]:
+    rng = np.random.default_rng(zlib.crc32(job.name.encode("utf-8", "surrogateescape")))
+    shapes = read_shapes(path, count=MESH_POINTS, rng=rng, name=job.name)
+    for index, (cloud, stored) in enumerate(shapes):
+        name = job.name if len(shapes) == 1 else f"{job.name}[{index}]"
+        yield cloud_item(name, job, cloud, stored[:, :3], draw=index < job.pictures, rng=rng)
+
+
+def _h5(job: Job, path: Path) -> Iterator[Item]:
+    points, labels, names = read_file(path, finite=False)
+    rng = np.random.default_rng(0)
+    drawn = set(spread(labels.tolist(), job.pictures))
+    for index, (cloud, label, name) in enumerate(zip(points, labels.tolist(), names)):
+        told = Job(job.kind, job.path, job.name, job.part, str(label), up=job.up)
+        yield cloud_item(name, told, cloud, None, draw=index in drawn, rng=rng)
+
+
+def cloud_item(
+    name: str, job: Job, cloud: np.ndarray, stored: np.ndarray | None, *, draw: bool, rng: np.random.Generator
+) -> Item:
+    """Return the item of a cloud (N, 3), drawn where wanted; `stored` as in `measure`."""
+    item = Item(name, job.part, job.label)
+    measure(item, cloud, stored)
+    if draw and item.fault in ("", "one-point", "no-extent"):
+        item.preview = cloud_preview(cloud, rng)
+        item.picture = cloud_picture(cloud[:: max(1, len(cloud) // MESH_POINTS)], job.up)
+    return item
+
+
+def spread(labels: list[str] | list[int], count: int) -> list[int]:
+    """Return `count` indices, or all, that take turns among the labels: the first of each, then the second, …"""
+    turn: dict[str | int, int] = {}
+    order: list[tuple[int, int]] = []
+    for index, label in enumerate(labels):
+        order.append((turn.get(label, 0), index))
+        turn[label] = turn.get(label, 0) + 1
+    return sorted(index for _, index in sorted(order)[:count])
+
+
+def main() -> int:
+    """Answer jobs until there are no more; after each comes an empty line."""
+    # A parser that prints must not be taken for an answer: what it says goes where errors go.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape")
+    os.dup2(2, 1)
+    limit_memory(int(sys.argv[1]))
+    for line in sys.stdin:
+        job = Job(**json.loads(line))
+        limit_cpu(job.cpu_seconds)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of decoders; what is wrong with a file is said by its item
+            for item in look(job):
+                print(json.dumps(asdict(item)), file=answers)
+        print(file=answers, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
