@@ -41,7 +41,7 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images"] | None:
         # A list of clouds is a .csv: a .txt of three columns may be a cloud.
         return "images" if listed == "images" else "folder" if listed and extension == ".csv" else None
     if path.is_dir():
-        names = (each.name for each in chain(path.glob("*/*"), path.glob("*/*/*")))
+        names = (each.name for each in chain(path.glob("*/*"), path.glob("*/*/*"), path.glob("*")))
     elif extension == ".zip" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             names = iter(archive.namelist())
