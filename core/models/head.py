@@ -10,29 +10,40 @@ from torch import Tensor, nn
 
 from ..schema import Config
 
-Part = Literal["cls", "prompt-mean", "prompt-max", "patch-max", "patch-mean", "patch-sum", "rest-max"]
+Part = Literal[
+    "cls",
+    "prompt-mean",
+    "prompt-max",
+    "prompt-first",
+    "prompt-last",
+    "patch-max",
+    "patch-mean",
+    "patch-sum",
+    "rest-max",
+]
 HeadKind = Literal["mlp3", "mlp2", "linear"]
 
 
 class HeadConfig(Config):
-    """The classification head. The default is the papers': its layers from the backbone, its inputs from the method."""
+    """The head. The default is the papers': its layers from the task and the backbone, its inputs from the method."""
 
     kind: HeadKind | None = Field(
         default=None,
         description="mlp3: three layers with batch norm (the papers'); mlp2: Point-BERT's own; linear: one layer; "
-        "empty: as the backbone was published",
+        "empty: as the backbone was published; parts of objects have a head of their own",
     )
     parts: tuple[Part, ...] | None = Field(
         default=None,
         description="what is joined: class token, prompts, patches (their mean, maximum, or the sum of both), "
-        "or the rest: all patches but the first; empty: as the method was published",
+        "or the rest: all patches but the first; for parts it is what each point learns of the whole cloud; "
+        "empty: as the method was published",
     )
-    hidden: int = Field(default=256, ge=1, le=4096, description="width of the hidden layers")
+    hidden: int = Field(default=256, ge=1, le=4096, description="width of the hidden layers, the last one's for parts")
     dropout: float = Field(default=0.5, ge=0.0, lt=1.0, description="dropout between them while training")
 
 
-def pool(tokens: Tensor, part: Part, patches: int) -> Tensor:
-    """Return (B, D) of one part of the tokens (B, L, D), of which the last `patches` are patches.
+def pool(tokens: Tensor, part: Part, patches: int, lead: int = 1) -> Tensor:
+    """Return (B, D) of one part of the tokens (B, L, D): `lead` (the class token), prompts, and `patches` at the end.
 
     The "rest" leaves the first patch out: Point-M2AE's heads for ScanObjectNN kept the slice of models whose first
     token is a class token.
@@ -40,9 +51,11 @@ def pool(tokens: Tensor, part: Part, patches: int) -> Tensor:
     if part == "cls":
         return tokens[:, 0]
     where, how = part.split("-")
-    chosen = tokens[:, 1:-patches] if where == "prompt" else tokens[:, -patches:]
+    chosen = tokens[:, lead:-patches] if where == "prompt" else tokens[:, -patches:]
     if where == "rest":
         chosen = chosen[:, 1:]
+    if how in ("first", "last"):
+        return chosen[:, 0 if how == "first" else -1]
     if how == "sum":
         return chosen.mean(dim=1) + chosen.amax(dim=1)
     return chosen.mean(dim=1) if how == "mean" else chosen.amax(dim=1)
@@ -52,9 +65,17 @@ class ClassificationHead(nn.Module):
     """Tokens (B, L, D) in, logits (B, C) out (Point-MAE's `cls_head_finetune`)."""
 
     def __init__(
-        self, config: HeadConfig, parts: tuple[Part, ...], dim: int, classes: int, *, kind: HeadKind = "mlp3"
+        self,
+        config: HeadConfig,
+        parts: tuple[Part, ...],
+        dim: int,
+        classes: int,
+        *,
+        kind: HeadKind = "mlp3",
+        lead: int = 1,
     ) -> None:
         super().__init__()
+        self.lead = lead
         kind = config.kind or kind
         self.parts = parts
         width, hidden = dim * len(parts), config.hidden
@@ -70,4 +91,4 @@ class ClassificationHead(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, tokens: Tensor, patches: int) -> Tensor:
-        return self.layers(torch.cat([pool(tokens, part, patches) for part in self.parts], dim=1))
+        return self.layers(torch.cat([pool(tokens, part, patches, self.lead) for part in self.parts], dim=1))

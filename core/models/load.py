@@ -52,6 +52,7 @@ def load_backbone(config: TrunkConfig, *, seed: int = 0, positions: Positions = 
     layout = LAYOUTS[layout_name]
     given, unknown = layout.translate(tensors)
     given = {name.removeprefix("trunk."): tensor for name, tensor in given.items() if name.startswith("trunk.")}
+    given = {name: tensor for name, tensor in given.items() if name not in config.unneeded}
     given = {name: tensor.to(state[name].dtype) if name in state else tensor for name, tensor in given.items()}
     lacks = tuple(name.removeprefix("trunk.") for name in layout.lacks)
     check_names(state, given, unknown, path.name, lacks)
@@ -89,7 +90,8 @@ def not_in_file(config: TrunkConfig) -> frozenset[str]:
     if config.weights == "included":
         with torch.device("meta"):
             return frozenset(config.build("every-block").state_dict())
-    return frozenset(name.removeprefix("trunk.") for name in LAYOUTS[source_of(config).layout].lacks)
+    lacks = frozenset(name.removeprefix("trunk.") for name in LAYOUTS[source_of(config).layout].lacks)
+    return lacks - config.unneeded
 
 
 def locate(config: TrunkConfig) -> tuple[Path, str | None]:

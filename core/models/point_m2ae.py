@@ -95,6 +95,8 @@ class PointM2AEConfig(TrunkConfig):
             patches=self.groups[-1],
             fresh=frozenset(),
             insertable=False,
+            lead=0,
+            levels=(),
             pools=("patch-sum",),
             head="mlp3",
         )

@@ -1,6 +1,6 @@
 """The point-cloud transformer that Point-MAE, Point-BERT, ACT and ReCon share (methods: Point-MAE, section 3).
 
-Shapes: B clouds, N points, G groups (patches) of K points, D width, L = 1 + prompts + G tokens.
+Shapes: B clouds, N points, G groups (patches) of K points, D width, L = class token + prompts + G tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from .trunk import BlockShape, Positions, Trunk, TrunkConfig, TrunkShape
 from .tuned import tuned
 
 
+CLASS_TOKEN = ("cls_token", "cls_pos")
+
+
 class PointTransformerConfig(TrunkConfig):
     """Sizes and behaviour of the transformer; the defaults are Point-MAE's."""
 
@@ -32,6 +35,10 @@ class PointTransformerConfig(TrunkConfig):
     skip_origin: bool = Field(
         default=False,
         description="as the published CUDA sampler: points within 0.0316 of the origin are never chosen as centres",
+    )
+    class_token: bool | None = Field(
+        default=None,
+        description="a class token stands before the patches; empty: as published, to classify but not to segment",
     )
     dim: int = Field(default=384, ge=8, le=2048, description="token width (D)")
     depth: int = Field(default=12, ge=1, le=48, description="transformer blocks")
@@ -52,7 +59,12 @@ class PointTransformerConfig(TrunkConfig):
         return max(self.groups, self.group_size)
 
     @property
+    def unneeded(self) -> frozenset[str]:
+        return frozenset(CLASS_TOKEN) if self.class_token is False else frozenset()
+
+    @property
     def shape(self) -> TrunkShape:
+        token = self.class_token is not False
         hidden = int(self.dim * self.mlp_ratio)
         title: Any = getattr(type(self), "title", "a point transformer")
         return TrunkShape(
@@ -62,9 +74,11 @@ class PointTransformerConfig(TrunkConfig):
             norms=(("norm", self.dim),),
             dim=self.dim,
             patches=self.groups,
-            fresh=frozenset(("cls_token", "cls_pos")),
+            fresh=frozenset(CLASS_TOKEN) if token else frozenset(),
             insertable=True,
-            pools=("cls", "patch-max"),
+            lead=int(token),
+            levels=tuple(sorted({-(-third * self.depth // 3) - 1 for third in (1, 2, 3)})),  # 4, 8, 12 of 12
+            pools=("cls", "patch-max") if token else ("patch-max", "patch-mean"),
             head="mlp3",
         )
 
@@ -82,16 +96,18 @@ class PointTransformer(Trunk):
         dim = config.dim
         self.patch_embed = PatchEmbed(dim, config.widths, config.token_dim)
         self.pos_embed = nn.Sequential(nn.Linear(3, 128), nn.GELU(), nn.Linear(128, dim))
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
-        self.cls_pos = nn.Parameter(torch.zeros(1, 1, dim))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if self.shape.lead else None
+        self.cls_pos = nn.Parameter(torch.zeros(1, 1, dim)) if self.shape.lead else None
         self.tokens = nn.Identity()
         self.blocks = make_blocks(
             dim, config.depth, config.heads, config.mlp_ratio, config.drop_path, config.qkv_bias
         )
+        self.read = nn.Identity()  # an operation's place: what a level's tokens pass on their way to the norm
         self.norm = nn.LayerNorm(dim)
         initialise(self)
-        nn.init.trunc_normal_(self.cls_token, std=0.02)
-        nn.init.trunc_normal_(self.cls_pos, std=0.02)
+        for token in (self.cls_token, self.cls_pos):
+            if token is not None:
+                nn.init.trunc_normal_(token, std=0.02)
 
     def group(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Return (patches (B, G, K, 3) relative to their centres, centres (B, G, 3))."""
@@ -111,22 +127,36 @@ class PointTransformer(Trunk):
         patches, centres = self.group(inputs)
         return self.encode(patches, centres), centres
 
+    def read_levels(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+        patches, centres = self.group(inputs)
+        return self.encode_levels(patches, centres, self.shape.levels), centres
+
     def encode(self, patches: Tensor, centres: Tensor) -> Tensor:
         """Return the tokens (B, L, D) of grouped points; see `group`."""
+        return self.encode_levels(patches, centres, (len(self.blocks) - 1,))[0]
+
+    def encode_levels(self, patches: Tensor, centres: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
+        """Return the tokens (B, L, D) after each of these blocks, each after the final norm."""
         b = patches.shape[0]
-        x = torch.cat([self.cls_token.expand(b, -1, -1), tuned(self.patch_embed, patches)], dim=1)
-        position = torch.cat([self.cls_pos.expand(b, -1, -1), self.pos_embed(centres)], dim=1)
+        x, position = tuned(self.patch_embed, patches), self.pos_embed(centres)
+        if self.cls_token is not None and self.cls_pos is not None:
+            x = torch.cat([self.cls_token.expand(b, -1, -1), x], dim=1)
+            position = torch.cat([self.cls_pos.expand(b, -1, -1), position], dim=1)
         x = tuned(self.tokens, x)
+        found: list[Tensor] = []
         if self.positions == "once":
             x = self.place(x, position)
         for i, block in enumerate(self.blocks):
             x = self.run(f"blocks.{i}", block, self.place(x, position) if self.positions == "every-block" else x)
-        return tuned(self.norm, x)
+            if i in levels:
+                found.append(tuned(self.norm, tuned(self.read, x)))
+        return found
 
     def place(self, x: Tensor, position: Tensor) -> Tensor:
-        """Add positions (B, 1 + G, D) to class token and patches; prompts between them have none of their own."""
+        """Add positions (B, lead + G, D) to class token and patches; prompts between them have none of their own."""
         prompts = x.shape[1] - position.shape[1]
         if not prompts:
             return x + position
         nothing = position.new_zeros(position.shape[0], prompts, position.shape[2])
-        return x + torch.cat([position[:, :1], nothing, position[:, 1:]], dim=1)
+        lead = self.shape.lead
+        return x + torch.cat([position[:, :lead], nothing, position[:, lead:]], dim=1)

@@ -1,7 +1,7 @@
 """What a backbone is to the rest of the program: a config that builds it, and a shape that methods are sized by.
 
-Shapes: B inputs, L tokens, G patches, D width. Where tokens may be inserted, they stand class token first, prompts
-next, patches last: cls = x[:, 0], prompts = x[:, 1:-G], patches = x[:, -G:].
+Shapes: B inputs, L tokens, G patches, D width. Where tokens may be inserted, they stand class token first (`lead` is 1
+where there is one, else 0), prompts next, patches last: prompts = x[:, lead:-G], patches = x[:, -G:].
 """
 
 from __future__ import annotations
@@ -62,7 +62,11 @@ class TrunkShape:
     fresh: frozenset[str]
     """The class token's parameters where methods train them: most pre-training in 3D provides none."""
     insertable: bool
-    """Whether a class token stands first and prompts may be inserted behind it."""
+    """Whether prompts may be inserted: behind the class token, or in front where there is none."""
+    lead: int
+    """How many tokens stand before the prompts: the class token, or none."""
+    levels: tuple[int, ...]
+    """Numbers of the blocks, from 0, whose tokens a head for every point reads; empty where there is no such head."""
     pools: tuple[Part, ...]
     """What the published head joins when the method adds nothing to it."""
     head: HeadKind
@@ -79,6 +83,15 @@ class TrunkShape:
                 f"{method} inserts prompts among the tokens, and {self.title} has no place for them: "
                 "it has no class token, its attention is local, and its tokens are pooled from stage to stage",
                 remedy=remedy or "Choose adaptformer, adapter, lora, ssf, prefix, bitfit, norm-tuning, probe or full",
+            )
+
+    def require_levels(self) -> None:
+        """Refuse to segment with a backbone that has no tokens of several depths for one set of patches."""
+        if not self.levels:
+            raise UserError(
+                f"{self.title} cannot segment parts here: the head for every point reads one set of patches at three "
+                "depths",
+                remedy="Choose a point transformer such as demo, point-mae, recon, act or own",
             )
 
 
@@ -109,6 +122,11 @@ class TrunkConfig(Config):
         """The fewest points a cloud may have."""
         return 1
 
+    @property
+    def unneeded(self) -> frozenset[str]:
+        """Parameters that a weight file may hold and this backbone, as it is set, does without."""
+        return frozenset()
+
     def example_size(self, points: int) -> tuple[int, ...]:
         """Return the shape of a batch of one input, a cloud of `points` points unless the backbone sees images."""
         return (1, points, 3)
@@ -132,6 +150,10 @@ class Trunk(nn.Module):
 
     def places(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return (tokens (B, L, D), centres of the patches (B, G, 3) in the order of the patch tokens)."""
+        raise NotImplementedError
+
+    def read_levels(self, inputs: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return (the tokens (B, L, D) after each block of `shape.levels`, each after the final norm; centres)."""
         raise NotImplementedError
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -59,6 +59,8 @@ class VisionTransformerConfig(TrunkConfig):
             patches=(self.image_size // self.patch_size) ** 2,
             fresh=frozenset(),  # the file has a class token, and published methods keep it
             insertable=True,
+            lead=1,
+            levels=(),
             pools=("cls",),
             head="linear",
         )

@@ -99,6 +99,9 @@ class MixtureConfig(MethodConfig):
     def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
         return shape.pools if self.prompts == "none" else with_prompts(shape, "prompt-mean")
 
+    def level_pools(self, shape: TrunkShape) -> tuple[Part, ...]:
+        return super().level_pools(shape) if self.prompts == "none" else ("prompt-mean", "patch-max")
+
 
 class AdapterXConfig(MixtureConfig):
     """Serial bottleneck experts behind the feed-forward part (the paper's 2D "Adapter-X")."""
@@ -135,14 +138,15 @@ class MixtureBlock(nn.Module):
     """The rows of one block: add the mixture's answer, and insert its mean as a prompt behind the class token."""
 
     def __init__(
-        self, mixture: SharedMixture, generator: ScaleShift | None, config: MixtureConfig, patches: int
+        self, mixture: SharedMixture, generator: ScaleShift | None, config: MixtureConfig, shape: TrunkShape
     ) -> None:
         super().__init__()
+        self.lead = shape.lead
         # Lists hide modules: a shared one has one owner and is saved once.
         self._shared: list[SharedMixture | ScaleShift | None] = [mixture, generator]
         self.balances = config.balance > 0
         self.place, self.gelu = config.place, config.prompt_gelu
-        self.scale, self.pooled = config.scale, patches if config.prompt_tokens == "patches" else 0
+        self.scale, self.pooled = config.scale, shape.patches if config.prompt_tokens == "patches" else 0
         self.width_parts = config.heads if config.prompt_width == "sub-token" else 1
         self._update: Tensor | None = None
         self._balance: Tensor | None = None
@@ -178,7 +182,7 @@ class MixtureBlock(nn.Module):
         pooled = (F.gelu(update) if self.gelu else update).mean(dim=1)
         parts = pooled.view(len(pooled), self.width_parts, -1)
         prompt = generator(None, parts).reshape(len(pooled), 1, -1)
-        return torch.cat([y[:, :1], prompt.to(y.dtype), y[:, 1:]], dim=1)
+        return torch.cat([y[:, : self.lead], prompt.to(y.dtype), y[:, self.lead :]], dim=1)
 
 
 class AdapterX(Method):
@@ -198,7 +202,7 @@ class AdapterX(Method):
                 self.mixtures[made.index(dim) if config.shared else i],  # type: ignore[arg-type]
                 self._generator(i),
                 config,
-                shape.patches,
+                shape,
             )
             for i, dim in enumerate(widths)
         ]

@@ -45,12 +45,16 @@ class DAPTConfig(MethodConfig):
     def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
         return with_prompts(shape, "prompt-mean")
 
+    def level_pools(self, shape: TrunkShape) -> tuple[Part, ...]:
+        return ("prompt-mean", "patch-max")  # no code of its segmentation is public; so much of the head's size fits
+
 
 class DAPTBlock(nn.Module):
     """The rows of one block: six scale-and-shifts, the adapter, and the prompt made of the adapter's answer."""
 
-    def __init__(self, config: DAPTConfig, block: BlockShape) -> None:
+    def __init__(self, config: DAPTConfig, block: BlockShape, lead: int) -> None:
         super().__init__()
+        self.lead = lead
         self.adapter = DynamicAdapter(block.dim, config.rank, config.dropout)
         self.prompt = ScaleShift(block.dim)
         self.operations = list(block.widths()) if config.tfts else []
@@ -69,7 +73,7 @@ class DAPTBlock(nn.Module):
         update, self._update = self._update, None
         assert update is not None, "the feed-forward part of this block did not run"
         pooled = F.gelu(update).mean(dim=1, keepdim=True)
-        return torch.cat([y[:, :1], self.prompt(None, pooled), y[:, 1:]], dim=1)
+        return torch.cat([y[:, : self.lead], self.prompt(None, pooled), y[:, self.lead :]], dim=1)
 
 
 class DAPT(Method):
@@ -79,7 +83,7 @@ class DAPT(Method):
         self.embed = ScaleShift(embed) if config.tfts else None
         self.final = ScaleShift(final) if config.tfts else None
         self.names = [block.name for block in shape.blocks]
-        self.blocks = nn.ModuleList(DAPTBlock(config, block) for block in shape.blocks)
+        self.blocks = nn.ModuleList(DAPTBlock(config, block, shape.lead) for block in shape.blocks)
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
         if self.embed is not None:

@@ -30,6 +30,10 @@ class MethodConfig(Config):
         """Return the method's trainable modules for a backbone of this shape, which `check` has accepted."""
         raise NotImplementedError
 
+    def build_for_levels(self, shape: TrunkShape) -> Method:
+        """Return the modules for a head that reads `shape.levels`, as segmentation does."""
+        return self.build(shape)
+
     def folded(self) -> MethodConfig:
         """Return what remains of the method when all that can be folded into the backbone has been."""
         raise UserError(
@@ -40,6 +44,10 @@ class MethodConfig(Config):
     def head_parts(self, shape: TrunkShape) -> tuple[Part, ...]:
         """Return what the published head joins."""
         return shape.pools
+
+    def level_pools(self, shape: TrunkShape) -> tuple[Part, ...]:
+        """Return what a head that reads `shape.levels` knows of the whole input (Point-MAE's segmentation)."""
+        return ("patch-max", "patch-mean")
 
 
 class PlainMethodConfig(MethodConfig):
@@ -86,4 +94,5 @@ def with_prompts(shape: TrunkShape, part: Part) -> tuple[Part, ...]:
 
     So it was published in 3D. On images no publication says; without it the last block's prompt would not be read.
     """
-    return ("cls", part, *(other for other in shape.pools if other != "cls"))
+    token: tuple[Part, ...] = ("cls",) if shape.lead else ()
+    return (*token, part, *(other for other in shape.pools if other != "cls"))

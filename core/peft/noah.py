@@ -211,9 +211,9 @@ class SlicedLowRank(LowRank):
 class SlicedPrompts(nn.Module):
     """Put the first `size` prompts behind the class token, in place of the `before` that stand there."""
 
-    def __init__(self, dim: int, size: int, dropout: float, most: int) -> None:
+    def __init__(self, dim: int, size: int, dropout: float, most: int, lead: int) -> None:
         super().__init__()
-        self.size, self.before = size, 0
+        self.size, self.before, self.lead = size, 0, lead
         self.tokens = nn.Parameter(torch.empty(1, size, dim))
         self.dropout = nn.Dropout(dropout)
         bound = (6 / (dim * (most + 1))) ** 0.5  # Xavier's for all prompts of a supernet, as every subnet started
@@ -223,18 +223,20 @@ class SlicedPrompts(nn.Module):
         if not self.size:
             return y
         prompts = self.dropout(self.tokens[:, : self.size].to(y.dtype).expand(len(y), -1, -1))
-        return torch.cat([y[:, :1], prompts, y[:, 1 + self.before :]], dim=1)
+        return torch.cat([y[:, : self.lead], prompts, y[:, self.lead + self.before :]], dim=1)
 
 
 class TakeOff(nn.Module):
     """Take the `standing` prompts off again, so that what reads the tokens finds class token and patches only."""
 
-    def __init__(self) -> None:
+    def __init__(self, lead: int) -> None:
         super().__init__()
-        self.standing = 0
+        self.standing, self.lead = 0, lead
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return torch.cat([y[:, :1], y[:, 1 + self.standing :]], dim=1) if self.standing else y
+        if not self.standing:
+            return y
+        return torch.cat([y[:, : self.lead], y[:, self.lead + self.standing :]], dim=1)
 
 
 class NOAH(Method):
@@ -250,9 +252,9 @@ class NOAH(Method):
         self.adapters = nn.ModuleDict({i: SlicedAdapter(d, b.adapter, dropout) for i, b, d in numbered if b.adapter})
         self.loras = nn.ModuleDict({i: SlicedLowRank(d, b.lora, dropout) for i, b, d in numbered if b.lora})
         self.prompts = nn.ModuleDict(
-            {i: SlicedPrompts(d, b.prompts, dropout, max(most, b.prompts)) for i, b, d in numbered if b.prompts}
+            {i: SlicedPrompts(d, b.prompts, dropout, max(most, b.prompts), shape.lead) for i, b, d in numbered if b.prompts}
         )
-        self.take_off = TakeOff()
+        self.take_off = TakeOff(shape.lead)
         self._apply_plan(plan)
 
     def choose(self, plan: Plan | None) -> None:

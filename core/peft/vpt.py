@@ -37,11 +37,11 @@ class VPTConfig(PlainMethodConfig):
 
 
 class PromptRow(nn.Module):
-    """Put this place's prompts behind the class token, in place of the `before` that stand there."""
+    """Put this place's prompts behind the class token, if there is one, in place of the `before` that stand there."""
 
-    def __init__(self, count: int, dim: int, positions: bool, before: int) -> None:
+    def __init__(self, count: int, dim: int, positions: bool, before: int, lead: int) -> None:
         super().__init__()
-        self.before = before
+        self.before, self.lead = before, lead
         self.prompts = nn.Parameter(torch.empty(1, count, dim)) if count else None
         self.positions = nn.Parameter(torch.empty(1, count, dim)) if count and positions else None
         for tensor in (self.prompts, self.positions):
@@ -49,11 +49,11 @@ class PromptRow(nn.Module):
                 nn.init.trunc_normal_(tensor, std=0.02)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        rest = y[:, 1 + self.before :]
+        first, rest = y[:, : self.lead], y[:, self.lead + self.before :]
         if self.prompts is None:
-            return torch.cat([y[:, :1], rest], dim=1)
+            return torch.cat([first, rest], dim=1)
         prompts = self.prompts if self.positions is None else self.prompts + self.positions
-        return torch.cat([y[:, :1], prompts.to(y.dtype).expand(len(y), -1, -1), rest], dim=1)
+        return torch.cat([first, prompts.to(y.dtype).expand(len(y), -1, -1), rest], dim=1)
 
 
 class VPT(Method):
@@ -62,10 +62,10 @@ class VPT(Method):
         dim, count, depth = shape.dim, config.prompts, len(shape.blocks)
         places = depth if config.depth == "deep" else 1
         self.rows = nn.ModuleList(
-            PromptRow(count, dim, config.positions_too, before=count if i else 0) for i in range(places)
+            PromptRow(count, dim, config.positions_too, count if i else 0, shape.lead) for i in range(places)
         )
         self.last = f"blocks.{depth - 1}"
-        self.take_off = PromptRow(0, dim, False, before=count)
+        self.take_off = PromptRow(0, dim, False, count, shape.lead)
 
     def attachments(self) -> Iterator[tuple[str, Delta]]:
         for i, row in enumerate(self.rows):
