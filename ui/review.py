@@ -9,6 +9,8 @@ from ..core.building import Sizes, measure
 from ..core.config import RunConfig
 from ..core.data.config import VTAB_CLASSES, DemoData, FolderData, H5Data, ImagesData, VtabData
 from ..core.errors import UserError
+from ..core.models.load import source_of
+from ..core.models.weight_files import address_of, find, place_of, published
 
 _GUESS = 15
 
@@ -76,3 +78,15 @@ def warnings(config: RunConfig) -> list[str]:
     if config.batch_size < 8:
         said.append("Batch norm in the head is noisy with fewer than 8 clouds a step.")
     return said
+
+
+def weights_told(config: RunConfig) -> list[str]:
+    """Return where the backbone's published weights will come from, unless they are here."""
+    backbone = config.backbone
+    source = source_of(backbone)
+    if backbone.weights != "pretrained" or not published(source) or find(backbone.kind, source):
+        return []
+    if source.repository or source.url:
+        return [f"The weights are not on this machine yet: the run fetches them first, once ({address_of(source)})."]
+    place = place_of(backbone.kind, source)
+    return [f"The weights have to be put here by hand: {place.name} into {place.parent}, from {source.homepage}."]

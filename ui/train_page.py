@@ -20,7 +20,7 @@ from ..worker.store import RunStore
 from . import pieces
 from .command import command_line
 from .form import PARTS, Form, Setting, from_config, to_content
-from .review import check_files, sizes, warnings
+from .review import check_files, sizes, warnings, weights_told
 
 _FIRST = "demo"
 """The recipe that the form starts with: three clicks make a good run."""
@@ -29,6 +29,9 @@ _DATA_TITLES = {
     "demo": "Demo objects",
     "folder": "Folder or zip",
     "h5": "HDF5",
+    "scanobjectnn": "ScanObjectNN",
+    "modelnet40": "ModelNet40",
+    "fewshot": "Few-shot",
     "images": "Images",
     "vtab": "VTAB-1k",
 }
@@ -46,6 +49,15 @@ _BASIC_OF_KIND = {
     "data.h5.train",
     "data.h5.test",
     "data.h5.classes",
+    "data.scanobjectnn.variant",
+    "data.scanobjectnn.source",
+    "data.scanobjectnn.path",
+    "data.modelnet40.path",
+    "data.fewshot.way",
+    "data.fewshot.shot",
+    "data.fewshot.fold",
+    "data.fewshot.path",
+    "data.fewshot.base",
     "data.images.path",
     "data.images.test",
     "data.images.test_share",
@@ -197,7 +209,7 @@ class TrainPage:
             repeat = pieces.code(command_line(config), "Command line") + pieces.code(config.to_yaml(), "YAML")
             return [self._review_html(config), "", repeat, draft]
         except UserError as error:
-            return [gr.skip(), pieces.notice("error", [str(error)]), gr.skip(), draft]
+            return [_NOTHING_YET, pieces.notice("error", [str(error)]), "", draft]
 
     def _review_html(self, config: RunConfig) -> str:
         found, classes, guessed = sizes(config)
@@ -210,6 +222,7 @@ class TrainPage:
             ]
         )
         told = [f"Counted for {classes} classes; the data will tell how many there are."] if guessed else []
+        told += weights_told(config)
         said = pieces.notice("info", told) + pieces.notice("warning", warnings(config))
         return "<h3>Before you start</h3>" + shown + said
 
@@ -274,6 +287,9 @@ class TrainPage:
         )
         chosen = self.recipe.input(self._load_recipe, self.recipe, [self.summary, *self.inputs], **quiet)
         chosen.then(self.preview, self.inputs, self.previewed, **quiet)
+
+
+_NOTHING_YET = "<h3>Before you start</h3><p class='ps-about'>Numbers, command and YAML follow when the form fits.</p>"
 
 
 def _about_html(part: str, kind: str) -> str:

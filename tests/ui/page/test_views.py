@@ -133,3 +133,22 @@ def test_choosing_on_the_test_set_is_called_optimistic() -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(3.4, "3 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (-1, "0 s")])
 def test_durations(seconds: float, said: str) -> None:
     assert pieces.duration(seconds) == said
+
+
+def test_where_weights_come_from_is_told_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pointsmith.ui.review import weights_told
+
+    monkeypatch.setenv("POINTSMITH_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def told(**backbone: object) -> str:
+        return " ".join(weights_told(parse_config({"backbone": backbone})))
+
+    assert told(kind="demo") == told(kind="own") == told(kind="maskpoint", weights="random") == ""
+    assert "fetches them first" in told(kind="maskpoint") and "maskpoint" in told(kind="maskpoint")
+    by_hand = told(kind="recon")
+    assert "by hand" in by_hand and str(tmp_path / "weights" / "recon") in by_hand and "drive.google" in by_hand
+    place = tmp_path / "weights" / "recon"
+    place.mkdir(parents=True)
+    (place / "pretrain.pth").write_bytes(b"0")
+    assert told(kind="recon") == ""
