@@ -21,6 +21,7 @@ from . import card
 from .building import Built, build
 from .config import RunConfig
 from .data.clouds import Preparation
+from .data.config import with_paths
 from .data.picture import ImagePreparation
 from .errors import UserError
 from .schema import Config, explain, is_mapping
@@ -87,8 +88,7 @@ def describe(
 
 
 def _portable(run: RunConfig) -> RunConfig:
-    paths = {name: Path(value.name) for name, value in run.data if isinstance(value, Path)}
-    return run.model_copy(update={"data": run.data.model_copy(update=paths)}) if paths else run
+    return run.model_copy(update={"data": with_paths(run.data, lambda path: Path(path.name))})
 
 
 def save_adapter(folder: Path, built: Built, config: AdapterConfig) -> int:

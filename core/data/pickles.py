@@ -28,6 +28,10 @@ _KINDS = frozenset({"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", 
 _MOST_DIMENSIONS = 4
 
 
+class Refused(ValueError):
+    """What a pickle holds beyond arrays and plain content, or in place of them."""
+
+
 class PickledArray:
     """An array as a pickle describes it; `array` once its bytes have been read."""
 
@@ -40,16 +44,16 @@ class PickledArray:
     def array(self) -> np.ndarray:
         """The array itself, read-only; ValueError where the file never gave its bytes."""
         if self._array is None:
-            raise ValueError("it holds an array without content")
+            raise Refused("it holds an array without content")
         return self._array
 
     def __setstate__(self, state: object) -> None:
         # numpy's own order: version, shape, dtype, whether columns come first, bytes.
         if not isinstance(state, tuple) or len(cast("tuple[object, ...]", state)) != 5:
-            raise ValueError("it holds an array in an unknown form")
+            raise Refused("it holds an array in an unknown form")
         _, shape, dtype, fortran, raw = cast("tuple[object, ...]", state)
         if not isinstance(dtype, _Dtype) or not isinstance(fortran, int):
-            raise ValueError("it holds an array in an unknown form")
+            raise Refused("it holds an array in an unknown form")
         self._array = _from_bytes(raw, dtype, shape, "F" if fortran else "C")
 
 
@@ -67,7 +71,7 @@ class _Dtype:
             or len(cast("tuple[Any, ...]", state)) < 2
             or state[1] not in ("<", ">", "=", "|")
         ):
-            raise ValueError("it holds an array in an unknown number format")
+            raise Refused("it holds an array in an unknown number format")
         self.order = cast("str", state[1])
 
     def numpy(self) -> np.dtype[Any]:
@@ -86,11 +90,11 @@ class _StandIn:
         return self._call(*arguments)
 
     def __setstate__(self, state: object) -> None:
-        raise ValueError("it tries to change a function")
+        raise Refused("it tries to change a function")
 
 
 def _refuse_call(*_: object) -> object:
-    raise ValueError("it makes an array in an unknown way")
+    raise Refused("it makes an array in an unknown way")
 
 
 def _new_array(*_: object) -> PickledArray:
@@ -101,7 +105,7 @@ def _new_dtype(*arguments: object) -> _Dtype:
     code = arguments[0] if arguments else None
     if not isinstance(code, str) or code not in _KINDS:
         shown = code if isinstance(code, str) else type(code).__name__
-        raise ValueError(f"it holds an array of {shown[:40]!r}, expected plain numbers")
+        raise Refused(f"it holds an array of {shown[:40]!r}, expected plain numbers")
     return _Dtype(code)
 
 
@@ -110,7 +114,7 @@ def _new_scalar(*arguments: object) -> object:
         case (_Dtype() as dtype, (bytes() | str()) as raw):
             return _from_bytes(raw, dtype, (1,), "C")[0].item()
         case _:
-            raise ValueError("it holds a number in an unknown form")
+            raise Refused("it holds a number in an unknown form")
 
 
 def _from_buffer(*arguments: object) -> PickledArray:
@@ -118,7 +122,7 @@ def _from_buffer(*arguments: object) -> PickledArray:
         case (raw, _Dtype() as dtype, shape, ("C" | "F") as order):
             return PickledArray(_from_bytes(raw, dtype, shape, str(order)))
         case _:
-            raise ValueError("it holds an array in an unknown form")
+            raise Refused("it holds an array in an unknown form")
 
 
 def _encode(*arguments: object) -> bytes:
@@ -126,21 +130,23 @@ def _encode(*arguments: object) -> bytes:
         case (str() as text, "latin1" | "latin-1"):
             return text.encode("latin1")
         case _:
-            raise ValueError("it holds bytes in an unknown form")
+            raise Refused("it holds bytes in an unknown form")
 
 
 def _from_bytes(raw: object, dtype: _Dtype, shape: object, order: str) -> np.ndarray:
     if isinstance(raw, str):  # a pickle of Python 2
         raw = raw.encode("latin1")
     if not isinstance(raw, (bytes, bytearray)) or not isinstance(shape, tuple):
-        raise ValueError("it holds an array in an unknown form")
+        raise Refused("it holds an array in an unknown form")
     sides = cast("tuple[object, ...]", shape)
-    if len(sides) > _MOST_DIMENSIONS or not all(type(side) is int and 0 <= side <= len(raw) for side in sides):
-        raise ValueError(f"it holds an array of an impossible shape, {len(sides)} dimensions")
+    if len(sides) > _MOST_DIMENSIONS or not all(
+        type(side) is int and 0 <= side <= max(len(raw), 1 << 16) for side in sides
+    ):
+        raise Refused(f"it holds an array of an impossible shape, {len(sides)} dimensions")
     whole = cast("tuple[int, ...]", sides)
     kind = dtype.numpy()
     if math.prod(whole) * kind.itemsize != len(raw):
-        raise ValueError(f"it holds an array of shape {whole} and {kind} in {len(raw)} bytes")
+        raise Refused(f"it holds an array of shape {whole} and {kind} in {len(raw)} bytes")
     flat: np.ndarray = np.frombuffer(raw, dtype=kind)
     return np.reshape(flat, whole, order="F" if order == "F" else "C")
 
@@ -166,11 +172,11 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         found = self._known.get((module_name, global_name))
         if found is None:
-            raise ValueError(f"it names {module_name[:60]}.{global_name[:60]}, which no array needs")
+            raise Refused(f"it names {module_name[:60]}.{global_name[:60]}, which no array needs")
         return found
 
     def persistent_load(self, pid: Any, /) -> Any:
-        raise ValueError("it refers to something outside itself")
+        raise Refused("it refers to something outside itself")
 
 
 def read_pickle(path: Path) -> Any:
@@ -183,13 +189,13 @@ def read_pickle(path: Path) -> Any:
             _check_opcodes(stream, path.stat().st_size)
             stream.seek(0)
             return _Reader(stream).load()
-    except ValueError:
+    except Refused:
         raise
     except MemoryError as error:
-        raise ValueError("it needs more memory than there is") from error
+        raise Refused("it needs more memory than there is") from error
     except Exception as error:  # a broken pickle makes the unpickler raise anything at all
         reason = (str(error).splitlines() or [""])[0][:200]
-        raise ValueError(f"it is no sound pickle ({type(error).__name__}: {reason})") from error
+        raise Refused(f"it is no sound pickle ({type(error).__name__}: {reason})") from error
 
 
 def _check_opcodes(stream: IO[bytes], size: int) -> None:
@@ -200,9 +206,9 @@ def _check_opcodes(stream: IO[bytes], size: int) -> None:
     counted = _Counted(stream, size)
     for count, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", counted))):
         if opcode.name not in _OPCODES:
-            raise ValueError(f"it has the instruction {opcode.name}, which no array needs")
+            raise Refused(f"it has the instruction {opcode.name}, which no array needs")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(cast("int", argument)) > count:
-            raise ValueError("it numbers its parts beyond their count")
+            raise Refused("it numbers its parts beyond their count")
 
 
 class _Counted(io.RawIOBase):
@@ -213,7 +219,7 @@ class _Counted(io.RawIOBase):
 
     def read(self, size: int = -1, /) -> bytes:
         if size > self._size:
-            raise ValueError("it is cut short")
+            raise Refused("it is cut short")
         return self._stream.read(size)
 
     def readline(self, size: int | None = -1, /) -> bytes:

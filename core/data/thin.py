@@ -55,7 +55,6 @@ def thinned(clouds: Clouds, config: BenchmarkData, use: Use, progress: Progress 
 
 def farthest(points: np.ndarray, count: int, starts: np.ndarray, *, skip_origin: bool = False) -> np.ndarray:
     """Return the `count` farthest points of each cloud, (S, N, 3) to (S, count, 3), the first one at `starts` (S,)."""
-    order: np.ndarray = np.mod(np.arange(points.shape[1]) + starts.reshape(-1, 1), points.shape[1])
-    rolled = np.take_along_axis(points, order[:, :, None], axis=1)
+    rolled = np.stack([np.roll(cloud, -int(start), axis=0) for cloud, start in zip(points, starts, strict=True)])
     chosen = farthest_points(torch.from_numpy(rolled), count, skip_origin=skip_origin).numpy()
     return np.take_along_axis(rolled, chosen[:, :, None], axis=1)

@@ -123,12 +123,13 @@ def data_content(given: str, before: object = None) -> Content:
 
 def absolute(run: RunConfig) -> RunConfig:
     """Return the run with absolute paths: it may be resumed, or executed by a worker, from another folder."""
-    paths = {name: value.expanduser().absolute() for name, value in run.data if isinstance(value, Path)}
-    update: Content = {"data": run.data.model_copy(update=paths)} if paths else {}
+    from ...core.data.config import with_paths
+
+    update: Content = {"data": with_paths(run.data, lambda path: path.expanduser().absolute())}
     weights = run.backbone.weights
     if weights not in ("pretrained", "random", "included"):
         update["backbone"] = run.backbone.model_copy(update={"weights": str(Path(weights).expanduser().absolute())})
-    return run.model_copy(update=update) if update else run
+    return run.model_copy(update=update)
 
 
 def _choose_kind(content: Content, part: str, kind: str | None) -> None:
