@@ -48,6 +48,8 @@ class AdapterConfig(Config):
     merged_from: RunConfig | None = None
     """The run that was trained, where parts of its method have been folded into the backbone since."""
     classes: tuple[str, ...]
+    part_names: tuple[tuple[str, ...], ...] = ()
+    """The parts of each class's objects, where points are labelled."""
     preparation: Preparation | ImagePreparation
     backbone: BackboneOrigin
     dataset_fingerprint: str = ""
@@ -69,6 +71,7 @@ def describe(
     run: RunConfig,
     classes: tuple[str, ...],
     *,
+    part_names: tuple[tuple[str, ...], ...] = (),
     fingerprint: str = "",
     metrics: dict[str, Any] | None = None,
 ) -> AdapterConfig:
@@ -78,6 +81,7 @@ def describe(
         adapter_type=run.method.kind,
         run=_portable(run),
         classes=classes,
+        part_names=part_names,
         preparation=run.data.preparation,
         backbone=BackboneOrigin(kind=run.backbone.kind, origin=built.backbone.origin, sha256=built.backbone.sha256),
         dataset_fingerprint=fingerprint,
@@ -155,7 +159,7 @@ def load_adapter(folder: Path, *, backbone_weights: str | None = None) -> Adapte
     run = config.run
     if backbone_weights:
         run = run.model_copy(update={"backbone": run.backbone.model_copy(update={"weights": backbone_weights})})
-    built = build(run, len(config.classes))
+    built = build(run, len(config.classes), sum(map(len, config.part_names)))
     if built.backbone.sha256 != config.backbone.sha256:
         raise UserError(
             f"The backbone {built.backbone.origin} is not the one this adapter was trained on",

@@ -12,7 +12,9 @@ from .errors import UserError
 from .models.backbones import BackboneConfig
 from .models.head import ClassificationHead
 from .models.load import Loaded, load_backbone, not_in_file
+from .models.part_head import PartHead
 from .models.trunk import Trunk
+from .peft.part_model import TunedForParts
 from .peft.registry import MethodUnion
 from .peft.tuned_model import Tuned
 
@@ -40,14 +42,16 @@ class Built:
         return sizes_of(self.model)
 
 
-def measure(config: RunConfig, classes: int) -> Sizes:
+def measure(config: RunConfig, classes: int, parts: int = 0) -> Sizes:
     """Return the sizes of a run's model without making it: no weight file is read and no memory taken.
+
+    `classes` and `parts` as in `assemble`.
 
     UserError when the method cannot work on this backbone.
     """
     with torch.device("meta"):
         trunk = config.backbone.build(config.method.positions)
-        return _measured(config, classes, trunk)
+        return _measured(config, classes, trunk, parts)
 
 
 def measure_methods(backbone: BackboneConfig, methods: Sequence[MethodUnion], classes: int) -> list[Sizes | UserError]:
@@ -64,8 +68,8 @@ def measure_methods(backbone: BackboneConfig, methods: Sequence[MethodUnion], cl
     return found
 
 
-def _measured(config: RunConfig, classes: int, trunk: Trunk) -> Sizes:
-    model = assemble(config, classes, trunk, not_in_file(config.backbone))
+def _measured(config: RunConfig, classes: int, trunk: Trunk, parts: int = 0) -> Sizes:
+    model = assemble(config, classes, trunk, not_in_file(config.backbone), parts=parts)
     sizes = sizes_of(model)
     model.release()
     return sizes
@@ -77,23 +81,43 @@ def sizes_of(model: Tuned) -> Sizes:
     return Sizes(*model.count(), stored, sum(parameter.numel() for parameter in model.head.parameters()))
 
 
-def assemble(config: RunConfig, classes: int, trunk: Trunk, initialised: frozenset[str] = frozenset()) -> Tuned:
-    """Return a run's model on a backbone that is there already; UserError where method and backbone do not fit."""
+def assemble(
+    config: RunConfig, classes: int, trunk: Trunk, initialised: frozenset[str] = frozenset(), *, parts: int = 0
+) -> Tuned:
+    """Return a run's model on a backbone that is there already; UserError where method and backbone do not fit.
+
+    `parts`, of all classes together, is the width of its answer where the data have parts.
+    """
     shape = trunk.shape
     config.method.check(shape)
+    if config.data.answers == "parts":
+        return _segmenting(config, classes, parts, trunk, initialised)
     method = config.method.build(shape)
-    parts = config.head.parts or config.method.head_parts(shape)
-    head = ClassificationHead(config.head, parts, shape.dim, classes, kind=shape.head)
+    pools = config.head.parts or config.method.head_parts(shape)
+    head = ClassificationHead(config.head, pools, shape.dim, classes, kind=shape.head, lead=shape.lead)
     return Tuned(trunk, method, head, batchnorm=config.batchnorm, initialised=initialised)
 
 
-def build(config: RunConfig, classes: int) -> Built:
-    """Return the untrained model of a run for `classes` classes, on the CPU.
+def _segmenting(
+    config: RunConfig, categories: int, parts: int, trunk: Trunk, initialised: frozenset[str]
+) -> TunedForParts:
+    shape = trunk.shape
+    shape.require_levels()
+    method = config.method.build_for_levels(shape)
+    pools = config.head.parts or config.method.level_pools(shape)
+    head = PartHead(
+        config.head, pools, shape.dim, len(shape.levels), categories=categories, outputs=parts, lead=shape.lead
+    )
+    return TunedForParts(trunk, method, head, batchnorm=config.batchnorm, initialised=initialised)
+
+
+def build(config: RunConfig, classes: int, parts: int = 0) -> Built:
+    """Return the untrained model of a run for `classes` classes with `parts` parts in all, on the CPU.
 
     UserError when the backbone's weights are absent or unfit, or the method cannot work on this backbone.
     """
     loaded = load_backbone(config.backbone, seed=config.seed, positions=config.method.positions)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        model = assemble(config, classes, loaded.trunk, loaded.initialised)
+        model = assemble(config, classes, loaded.trunk, loaded.initialised, parts=parts)
     return Built(model, loaded)

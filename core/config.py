@@ -14,7 +14,8 @@ from .data.config import DataConfig, DemoData
 from .data.picture import ImagePreparation
 from .errors import UserError
 from .models.backbones import BackboneConfig, DemoBackboneConfig
-from .models.head import HeadConfig
+from .models.head import HeadConfig, Part
+from .models.point_transformer import PointTransformerConfig
 from .peft.dapt import DAPTConfig
 from .peft.registry import MethodUnion
 from .schema import Config, explain, is_mapping
@@ -43,7 +44,7 @@ class RunConfig(Config):
     backbone: BackboneConfig = Field(default=DemoBackboneConfig(), description="the pre-trained transformer")
     method: MethodUnion = Field(default=DAPTConfig(), description="how it is fine-tuned")
     data: DataConfig = Field(default=DemoData(), description="what it learns from")
-    head: HeadConfig = Field(default=HeadConfig(), description="the classification head")
+    head: HeadConfig = Field(default=HeadConfig(), description="what answers: for each input its class, or each point's part")
     augment: AugmentConfig = Field(
         default=AugmentConfig(), description="random changes of the training clouds; images have `data.augment`"
     )
@@ -85,26 +86,40 @@ class RunConfig(Config):
         if not is_mapping(content):
             return content
         usual = {name: cls.model_fields[name].default.kind for name in ("backbone", "method", "data")}
-        return content | {
+        content = content | {
             name: {"kind": kind, **content[name]} for name, kind in usual.items() if isinstance(content.get(name), dict)
         }
+        return content | {"backbone": _for_parts(content.get("backbone"))} if _of_parts(content.get("data")) else content
 
     @model_validator(mode="after")
     def _fits(self) -> RunConfig:
         self._inputs_fit()
         shape = self.backbone.shape
         self.method.check(shape)
+        if self.data.answers == "parts":
+            shape.require_levels()
+            if self.head.kind is not None:
+                raise UserError(
+                    "head.kind chooses a head that classifies, and these data have parts",
+                    got=self.head.kind,
+                    remedy="Leave it empty",
+                )
         if self.select == "validation" and self.data.unvalidated:
             raise UserError(
                 f"select is `validation` but {self.data.unvalidated}",
                 remedy="Hold out a share, or choose `last` or (labelled as such) `test`",
             )
         for part in self.head.parts or ():
-            if part.startswith("prompt") and not any(p.startswith("prompt") for p in self.method.head_parts(shape)):
+            if part.startswith("prompt") and not any(p.startswith("prompt") for p in self._pools()):
                 raise UserError(f"The method {self.method.kind} has no prompts for the head", got=part)
-            if part == "cls" and not shape.insertable:
+            if part == "cls" and not shape.lead:
                 raise UserError(f"{shape.title} has no class token for the head", got=part)
         return self
+
+    def _pools(self) -> tuple[Part, ...]:
+        """Return what the published head joins on these data."""
+        shape = self.backbone.shape
+        return self.method.level_pools(shape) if self.data.answers == "parts" else self.method.head_parts(shape)
 
     def _inputs_fit(self) -> None:
         """Refuse data that the backbone cannot read: of another modality, of too few points, of another size."""
@@ -247,6 +262,23 @@ def choices(part: Literal["backbone", "method", "data"]) -> dict[str, type[Confi
     union = {"backbone": BackboneConfig, "method": MethodUnion, "data": DataConfig}[part]
     classes = get_args(get_args(union)[0])
     return {cls.model_fields["kind"].default: cls for cls in classes}
+
+
+def _of_parts(data: Any) -> bool:
+    """Return whether a run's data, plain or made, have labelled points."""
+    kind = data.get("kind") if is_mapping(data) else getattr(data, "kind", None)
+    return isinstance(kind, str) and getattr(choices("data").get(kind), "answers", None) == "parts"
+
+
+def _for_parts(backbone: Any) -> Any:
+    """Return a backbone, plain or made, without a class token unless it says otherwise: so was segmentation published."""
+    backbone = DemoBackboneConfig() if backbone is None else backbone
+    if is_mapping(backbone):
+        cls = choices("backbone").get(str(backbone.get("kind")))
+        able = cls is not None and "class_token" in cls.model_fields and backbone.get("class_token") is None
+        return {**backbone, "class_token": False} if able else backbone
+    able = isinstance(backbone, PointTransformerConfig) and backbone.class_token is None
+    return backbone.model_copy(update={"class_token": False}) if able else backbone
 
 
 def _kinds_of(part: Literal["backbone", "data"], modality: str) -> str:

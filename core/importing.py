@@ -10,8 +10,8 @@ from .adapters import describe, save_adapter
 from .building import build
 from .config import RunConfig
 from .data.clouds import Preparation
-from .data.config import H5Data
-from .data.names import MODELNET40, SCANOBJECTNN
+from .data.config import H5Data, ShapeNetPartData
+from .data.names import MODELNET40, SCANOBJECTNN, SHAPENETPART, numbered_parts
 from .errors import UserError
 from .models.backbones import BackboneConfig, OwnBackboneConfig, PointBERTConfig
 from .models.files import read_tensors
@@ -27,18 +27,22 @@ from .peft.vpt import VPTConfig
 
 @dataclass(frozen=True)
 class Benchmark:
-    """The published preparation of a benchmark: points per cloud, patches, normalisation, class names."""
+    """The published preparation of a benchmark: points per cloud, patches, normalisation, names of its answers."""
 
     points: int
     groups: int
     normalize: str
     classes: tuple[str, ...]
+    part_names: tuple[tuple[str, ...], ...] = ()
 
 
 _SCAN = Benchmark(2048, 128, "none", SCANOBJECTNN)
 _MODELNET = Benchmark(1024, 64, "unit-sphere", MODELNET40)
 _MODELNET_4K = Benchmark(4096, 256, "unit-sphere", MODELNET40)
 _MODELNET_8K = Benchmark(8192, 512, "unit-sphere", MODELNET40)
+_SHAPENETPART = Benchmark(
+    2048, 128, "unit-sphere", tuple(SHAPENETPART), numbered_parts(SHAPENETPART.values())
+)
 # Point-BERT's own ScanObjectNN models have forty outputs (`cls_dim: 40` in its configs); no label ever reached the last
 # twenty-five, so their names say that they mean nothing.
 _SCAN_OF_40 = Benchmark(1024, 64, "none", (*SCANOBJECTNN, *(f"unused {i}" for i in range(15, 40))))
@@ -62,13 +66,14 @@ class Published:
         sizes: dict[str, object] = {"drop_path": self.drop_path}
         if isinstance(self.backbone, PointTransformerConfig):
             sizes["groups"] = bench.groups
+        preparation = Preparation(points=bench.points, normalize=bench.normalize)  # type: ignore[arg-type]
+        unnamed = Path("published")
         return RunConfig(
             backbone=self.backbone.model_copy(update=sizes),
             method=self.method,
-            data=H5Data(
-                train=Path("published"),
-                preparation=Preparation(points=bench.points, normalize=bench.normalize),  # type: ignore[arg-type]
-            ),
+            data=ShapeNetPartData(path=unnamed, preparation=preparation)
+            if bench.part_names
+            else H5Data(train=unnamed, preparation=preparation),
             head=HeadConfig(kind=self.head, parts=self.parts),
         )
 
@@ -114,6 +119,7 @@ def _published() -> dict[str, Published]:
     stem, owner = "hub/point-mae-base.", ".yatian-pang"
     found = {f"pointmae/{name}": mae(_SCAN) for name in ("scan_hardest", "scan_objbg", "scan_objonly")}
     found |= {"pointmae/modelnet_1k": mae(_MODELNET), "pointmae/modelnet_8k": mae(_MODELNET_8K)}
+    found |= {name: _full("pointmae-seg")(_SHAPENETPART) for name in ("pointmae-seg", "pointmae/part_seg")}
     found |= {f"act/{name}": act(_SCAN) for name in ("scan_hardest", "scan_objbg", "scan_objonly")}
     found |= {"act/modelnet": act(_MODELNET)}
     found |= {f"{stem}scanobjectnn-{name}{owner}": hub(_SCAN) for name in ("hardest", "objbg", "objonly")}
@@ -157,8 +163,9 @@ def import_checkpoint(path: Path, layout: str, out: Path) -> int:
         raise UserError(f"{out} exists already", remedy="Choose another folder or remove it")
     published = known[layout]
     run = published.run()
-    built = build(run, len(published.benchmark.classes))
+    bench = published.benchmark
+    built = build(run, len(bench.classes), sum(map(len, bench.part_names)))
     state, unknown = LAYOUTS[published.layout].translate(read_tensors(path))
     check_names(built.model.adapter_state(), state, unknown, f"{path.name} as {layout}")
     built.model.load_adapter(state, path.name)
-    return save_adapter(out, built, describe(built, run, published.benchmark.classes))
+    return save_adapter(out, built, describe(built, run, bench.classes, part_names=bench.part_names))

@@ -92,7 +92,7 @@ def _able_to_hold(adapter: Adapter) -> BackboneConfig:
 def _rebuild(adapter: Adapter, run: RunConfig) -> Built:
     """Return a model of what remains, filled with the folded weights."""
     state = adapter.built.model.state_dict()
-    built = build(run, len(adapter.config.classes))
+    built = build(run, len(adapter.config.classes), sum(map(len, adapter.config.part_names)))
     built.model.load_adapter({name: state[name] for name in built.model.adapter_state()}, "The folded model")
     built.model.eval()
     return built
@@ -100,6 +100,13 @@ def _rebuild(adapter: Adapter, run: RunConfig) -> Built:
 
 def _described(adapter: Adapter, run: RunConfig, built: Built) -> AdapterConfig:
     before = adapter.config
-    after = describe(built, run, before.classes, fingerprint=before.dataset_fingerprint, metrics=dict(before.metrics))
+    after = describe(
+        built,
+        run,
+        before.classes,
+        part_names=before.part_names,
+        fingerprint=before.dataset_fingerprint,
+        metrics=dict(before.metrics),
+    )
     counts = {"trainable_parameters": before.trainable_parameters, "total_parameters": after.total_parameters}
     return after.model_copy(update={"merged_from": before.merged_from or before.run, **counts})

@@ -16,9 +16,11 @@ from torch import Tensor
 from .adapters import Adapter, AdapterConfig, load_adapter
 from .data.clouds import Preparation, check_cloud, normalize
 from .data.feed import to_input
+from .data.part_clouds import first_parts, prepared
 from .data.picture import ImagePreparation, as_rgb, fit, image_of, read_image
 from .errors import UserError
 from .models.grouping import farthest_points
+from .peft.part_model import TunedForParts
 from .training.device import pick_device
 
 Picture = Image.Image | np.ndarray | Path | str
@@ -53,6 +55,25 @@ class Prediction:
         """Return the `count` most probable (class, probability), best first."""
         best: list[int] = np.argsort(-self.probabilities, kind="stable")[:count].tolist()
         return [(classes[i], float(self.probabilities[i])) for i in best]
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What an adapter says of every point (N) of one cloud of a known category, which has K parts.
+
+    `parts` (N,) counts from 0 through `part_names`; `probabilities` (N, K) are over this category's parts; `logits`
+    (N, P) are log-probabilities over the parts of all categories, as the published model answers. `points` (N, 3) are
+    the cloud's own, normalised, in their order; the backbone saw `seen` of them. `patch` (N,) is the nearest centre.
+    """
+
+    category: str
+    part_names: tuple[str, ...]
+    parts: np.ndarray
+    probabilities: np.ndarray
+    logits: np.ndarray
+    points: np.ndarray
+    patch: np.ndarray
+    seen: int
 
 
 def prepare(points: np.ndarray, preparation: Preparation, least: int, name: str = "The cloud") -> np.ndarray:
@@ -96,6 +117,8 @@ class Predictor:
         the input that is of the wrong kind, has NaN, or fewer points than the backbone needs.
         """
         one = "cloud" if self.modality == "points" else "image"
+        if self.answers == "parts":
+            raise UserError("This adapter tells the parts of a cloud, not its class", remedy="Call `segment`")
         names = names or [_name(given, f"{one} {i + 1}") for i, given in enumerate(inputs)]
         preparation = self.config.preparation
         if isinstance(preparation, ImagePreparation):
@@ -109,6 +132,57 @@ class Predictor:
         ]
         return self._in_batches(
             ready, lambda chosen: self._of_clouds([ready[i] for i in chosen], [len(clouds[i]) for i in chosen])
+        )
+
+    @property
+    def answers(self) -> Literal["classes", "parts"]:
+        """What it says: the class of each input, or the part of each point."""
+        return self.config.run.data.answers
+
+    def segment(
+        self, clouds: Sequence[np.ndarray], category: str, *, raw: bool = False, names: Sequence[str] | None = None
+    ) -> list[Segmentation]:
+        """Return the part of every point of clouds (N, 3) that are all of one category.
+
+        Where a cloud has more points than the adapter was trained with, the backbone sees the farthest of them and all
+        are answered. `raw` takes it as it is. UserError for an unknown category, and as `predict`.
+        """
+        if self.answers != "parts":
+            raise UserError("This adapter tells the class of a cloud, not its parts", remedy="Call `predict`")
+        if category not in self.classes:
+            raise UserError("Unknown category", got=category, expected=f"one of {', '.join(self.classes)}")
+        names = names or [f"cloud {i + 1}" for i in range(len(clouds))]
+        least, number = self.config.run.backbone.least_points, self.classes.index(category)
+        found: list[Segmentation] = []
+        for given, name in zip(clouds, names):
+            points = check_cloud(_cloud(given, name), name, least)
+            found.append(self._segmented(points, number, raw))
+        return found
+
+    def _segmented(self, points: np.ndarray, category: int, raw: bool) -> Segmentation:
+        model, preparation = self.model, self.config.preparation
+        assert isinstance(model, TunedForParts) and isinstance(preparation, Preparation)
+        points = points if raw else prepared(points, preparation)
+        asked = torch.from_numpy(points)
+        seen = asked
+        if not raw and len(points) > preparation.points:
+            seen = asked[farthest_points(asked[None], preparation.points)[0]]
+        with self._lock:
+            logits, centres = model.segment(
+                seen.to(self.device), asked.to(self.device), torch.tensor([category], device=self.device)
+            )
+        names = self.config.part_names[category]
+        first = first_parts(self.config.part_names)[category]
+        own = logits[:, first : first + len(names)].softmax(dim=1).numpy()
+        return Segmentation(
+            category=self.classes[category],
+            part_names=names,
+            parts=own.argmax(axis=1),
+            probabilities=own,
+            logits=logits.log_softmax(dim=1).numpy(),
+            points=points,
+            patch=torch.cdist(asked, centres.cpu()).argmin(dim=1).numpy(),
+            seen=len(seen),
         )
 
     def _in_batches(self, ready: list[np.ndarray], answer: Callable[[list[int]], list[Prediction]]) -> list[Prediction]:

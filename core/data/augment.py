@@ -20,9 +20,11 @@ ImageAugment = Literal["none", "flip", "crop-flip"]
 class AugmentConfig(Config):
     """What happens to every training cloud, drawn anew each time it is seen."""
 
-    kind: Literal["none", "scale-shift", "rotate", "rotate-scale-shift"] = Field(
+    kind: Literal["none", "scale-shift", "rotate", "rotate-scale-shift", "batch-scale-shift"] = Field(
         default="scale-shift",
-        description="scale-shift: DAPT's and Point-MAE's; rotate: IDPT's and ReCon's on ScanObjectNN",
+        description="scale-shift: DAPT's and Point-MAE's; rotate: IDPT's and ReCon's on ScanObjectNN; "
+        "batch-scale-shift: IDPT's on ShapeNetPart, one scale and shift for all clouds of a step, then a move of each "
+        "by up to half of `shift`",
     )
     scale_min: float = Field(default=2 / 3, gt=0, le=100, description="smallest factor, drawn for each axis by itself")
     scale_max: float = Field(default=3 / 2, gt=0, le=100, description="largest factor")
@@ -53,6 +55,11 @@ def augment(points: Tensor, config: AugmentConfig, generator: torch.Generator) -
         scale = _uniform(points, low, high, generator)
         shift = _uniform(points, -config.shift, config.shift, generator)
         points = points * scale + shift
+    if config.kind == "batch-scale-shift":
+        one = points[:1]
+        scale = _uniform(one, config.scale_min, config.scale_max, generator)
+        shift = _uniform(one, -config.shift, config.shift, generator)
+        points = points * scale + shift + _uniform(points, -config.shift / 2, config.shift / 2, generator)
     return points
 
 

@@ -23,6 +23,7 @@ class PointData(Config):
     """Base of every data set of clouds."""
 
     modality: ClassVar[Literal["points", "images"]] = "points"
+    answers: ClassVar[Literal["classes", "parts"]] = "classes"
 
     preparation: Preparation = Preparation()
     validation: float = Field(
@@ -258,10 +259,70 @@ BaseData = Annotated[
 """What few-shot folds can be drawn from: labelled clouds."""
 
 
+class PartData(PointData):
+    """Base of the data sets whose points are labelled with parts; clouds (B, N, 4) carry the label beside x, y, z."""
+
+    answers: ClassVar[Literal["classes", "parts"]] = "parts"
+
+    preparation: Preparation = Preparation(points=2048)
+    sampling: Literal["repeating", "distinct"] = Field(
+        default="repeating",
+        description="how a step draws the model's points from a training cloud: repeating: one by one, so that some "
+        "come twice, as the published code; distinct: none twice, as far as the cloud has enough",
+    )
+
+    def vary(self, inputs: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+        """Return training clouds (B, N, 4), points drawn with their labels, places changed as `config` says."""
+        count, have = self.preparation.points, inputs.shape[1]
+        if self.sampling == "repeating" or count > have:
+            index = torch.randint(have, (len(inputs), count), generator=generator, device=inputs.device)
+            drawn = inputs.gather(1, index.unsqueeze(-1).expand(-1, -1, inputs.shape[2]))
+        else:
+            drawn = permute_points(inputs, count, generator)
+        return torch.cat([augment(drawn[..., :3], config, generator), drawn[..., 3:]], dim=2)
+
+
+class ShapeNetPartData(PartData):
+    """ShapeNetPart: objects of 16 categories whose points are labelled with 50 parts; the official folder."""
+
+    kind: Literal["shapenetpart"] = "shapenetpart"
+    path: Path = Field(description="shapenetcore_partanno_segmentation_benchmark_v0_normal, or a .zip that holds it")
+    lists: Literal["train", "trainval"] = Field(
+        default="train",
+        description="train: learn from the training list, choose the epoch on the validation list; trainval: learn "
+        "from both, as published",
+    )
+    validation: float = Field(
+        default=0.0, ge=0.0, le=0.5, description="share of the training clouds held out where `lists` is trainval"
+    )
+
+    @property
+    def unvalidated(self) -> str:
+        if self.lists == "train" or self.validation:
+            return ""
+        return "data.lists is trainval, so the validation list is trained on"
+
+
+class PartFolderData(PartData):
+    """Your own objects with labelled points: a folder or zip with one sub-folder per category, perhaps under `train/`
+    and `test/`.
+
+    A cloud's labels stand in its last column (or one called part or label), or in a file of the same name that ends in
+    .seg or .labels, one a line. `parts.json` in the folder may name them: {"chair": ["seat", "leg"]}.
+    """
+
+    kind: Literal["parts"] = "parts"
+    path: Path = Field(description="the folder or .zip file")
+    test_share: float = Field(
+        default=0.2, ge=0.0, le=0.8, description="share of each category kept for the test where there is no test/ part"
+    )
+
+
 class ImageData(Config):
     """Base of every data set of images."""
 
     modality: ClassVar[Literal["points", "images"]] = "images"
+    answers: ClassVar[Literal["classes", "parts"]] = "classes"
 
     preparation: ImagePreparation = ImagePreparation()
     augment: ImageAugment = Field(
@@ -368,7 +429,18 @@ class VtabData(ImageData):
 
 
 DataConfig = Annotated[
-    Union[DemoData, FolderData, H5Data, ScanObjectNNData, ModelNet40Data, FewShotData, ImagesData, VtabData],
+    Union[
+        DemoData,
+        FolderData,
+        H5Data,
+        ScanObjectNNData,
+        ModelNet40Data,
+        FewShotData,
+        PartFolderData,
+        ShapeNetPartData,
+        ImagesData,
+        VtabData,
+    ],
     Field(discriminator="kind"),
 ]
 

@@ -59,5 +59,7 @@ class Dataset:
     classes: tuple[str, ...]
     preparation: Preparation | ImagePreparation
     fingerprint: str
+    part_names: tuple[tuple[str, ...], ...] = ()
+    """The parts of each class's objects, where points are labelled; parts are numbered through all classes."""
     notes: tuple[str, ...] = field(default=())
     """What the reader did that the user should know: files skipped and why, clouds topped up, splits made."""

@@ -18,8 +18,10 @@ from .config import (
     FolderData,
     ImagesData,
     ModelNet40Data,
+    PartFolderData,
     PointData,
     ScanObjectNNData,
+    ShapeNetPartData,
     VtabData,
 )
 from .dataset import Dataset, Progress, Split
@@ -28,10 +30,13 @@ from .folder import read_folder
 from .h5 import read_h5
 from .images import read_images
 from .modelnet import read_modelnet40
+from .part_clouds import PartClouds, judged
+from .part_folder import read_part_folder
 from .picture import ImagePreparation
 from .procedural import CLASSES, demo_faults, make_split
 from .repair import repaired
 from .scanobjectnn import read_scanobjectnn
+from .shapenetpart import read_shapenetpart
 from .split import Parts, hold_out_validation, require_every_class
 from .thin import Use, thinned
 from .vtab import read_vtab
@@ -60,16 +65,17 @@ def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None
     train = _ready(parts.train, config, "learn", progress)
     validation = None if parts.validation is None else _ready(parts.validation, config, "judge", progress)
     test = None if parts.test is None else _ready(parts.test, config, "vote" if pooled_test else "judge", progress)
-    judged = test
+    scored = test
     if pooled_test and isinstance(test, Clouds) and isinstance(config, PointData):
-        judged = replace(test, points=test.points[:, : config.preparation.points])
+        scored = replace(test, points=test.points[:, : config.preparation.points])
     return Dataset(
         train=train,
         validation=validation,
         test=test,
         classes=parts.classes,
         preparation=config.preparation,
-        fingerprint=fingerprint([train, validation, judged], parts.classes, config.preparation),
+        fingerprint=fingerprint([train, validation, scored], _named(parts), config.preparation),
+        part_names=parts.part_names,
         notes=parts.notes,
     )
 
@@ -77,6 +83,8 @@ def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None
 def _ready(split: Split, config: DataConfig, use: Use, progress: Progress | None) -> Split:
     if not isinstance(split, Clouds) or not isinstance(config, PointData):
         return split
+    if isinstance(split, PartClouds):  # normalised when it was read: by all points of a file, each counted once
+        return split if use == "learn" else judged(split, config.preparation.points)
     ready = _normalized(split, config.preparation)
     # After normalising: the published code centres and scales a cloud by all of its points.
     return thinned(ready, config, use, progress) if isinstance(config, BenchmarkData) else ready
@@ -96,6 +104,10 @@ def read(config: DataConfig, least: int = 1, progress: Progress | None = None) -
         return read_scanobjectnn(config, progress=progress)
     if isinstance(config, ModelNet40Data):
         return read_modelnet40(config, progress=progress)
+    if isinstance(config, ShapeNetPartData):
+        return read_shapenetpart(config, progress=progress)
+    if isinstance(config, PartFolderData):
+        return read_part_folder(config, least=least, progress=progress)
     if isinstance(config, FewShotData):
         return read_fewshot(config, lambda base: read(base, least, progress), progress=progress)
     return repaired(read_h5(config, least=least, progress=progress), config.repair, config.split_seed)
@@ -129,6 +141,12 @@ def _normalized(clouds: Clouds, preparation: Preparation) -> Clouds:
             remedy="Scale it down",
         )
     return replace(clouds, points=np.ascontiguousarray(points, dtype=np.float32))
+
+
+def _named(parts: Parts) -> tuple[str, ...]:
+    """Return all names that answers are given in: classes, and the parts of each."""
+    inner = (f"{name}/{part}" for name, own in zip(parts.classes, parts.part_names) for part in own)
+    return (*parts.classes, *inner)
 
 
 def fingerprint(

@@ -21,6 +21,8 @@ class Parts:
     test: Split | None
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    part_names: tuple[tuple[str, ...], ...] = ()
+    """The parts that the points of each class's objects are labelled with."""
     complete: bool = True
     """Whether every class must be in the training and validation parts; a benchmark's lists are taken as they are."""
 

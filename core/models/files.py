@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..schema import is_mapping
 from .vit_npz import read_npz
 
-_WRAPPERS = ("base_model", "model", "state_dict")
+_WRAPPERS = ("base_model", "model", "model_state_dict", "state_dict")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

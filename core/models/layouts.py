@@ -67,6 +67,20 @@ _HUB_HEAD: tuple[Rule, ...] = (
 )
 
 
+_PART_HEAD: tuple[Rule, ...] = (
+    (r"label_conv\.([01])\.(.+)", r"head.label.\1.\2"),
+    (r"propagation_0\.mlp_convs\.0\.(.+)", r"head.near.0.\1"),
+    (r"propagation_0\.mlp_bns\.0\.(.+)", r"head.near.1.\1"),
+    (r"propagation_0\.mlp_convs\.1\.(.+)", r"head.near.3.\1"),
+    (r"propagation_0\.mlp_bns\.1\.(.+)", r"head.near.4.\1"),
+    (r"convs1\.(.+)", r"head.layers.0.\1"),
+    (r"bns1\.(.+)", r"head.layers.1.\1"),
+    (r"convs2\.(.+)", r"head.layers.4.\1"),
+    (r"bns2\.(.+)", r"head.layers.5.\1"),
+    (r"convs3\.(.+)", r"head.layers.7.\1"),
+)
+
+
 def _tfts(theirs: str, ours: str) -> tuple[Rule, ...]:
     return tuple((theirs.replace("@", word), f"{ours}.{word}") for word in ("gamma", "beta"))
 
@@ -177,6 +191,7 @@ _CLASS_TOKEN = ("trunk.cls_token", "trunk.cls_pos")
 LAYOUTS: dict[str, Layout] = {
     "pointsmith": Layout(((r"(.+)", r"trunk.\1"),), lacks=_CLASS_TOKEN),
     "pointmae": Layout((*_trunk(), *_HEAD)),
+    "pointmae-seg": Layout((*_trunk(), *_PART_HEAD)),
     "act": Layout((*_trunk(), *_HEAD)),
     "dapt": Layout((*_DAPT, *_trunk(), *_HEAD)),
     "idpt": Layout((*_IDPT, *_trunk(), *_HEAD)),

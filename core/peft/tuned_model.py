@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..models.head import ClassificationHead
 from ..models.layouts import check_names
 from ..models.trunk import Trunk
 from ..models.tuned import attach, detach
@@ -29,7 +28,7 @@ class Tuned(nn.Module):
         self,
         trunk: Trunk,
         method: Method,
-        head: ClassificationHead,
+        head: nn.Module,
         *,
         batchnorm: Literal["paper", "frozen"] = "paper",
         initialised: frozenset[str] = frozenset(),
