@@ -9,6 +9,11 @@ from pydantic import Field, TypeAdapter
 from .schema import Config
 
 
+Metric = Literal["accuracy", "mIoU"]
+"""What fields called accuracy hold: the share of inputs that are right, or, where points have parts, the mean over
+clouds of the mean intersection over union of their parts."""
+
+
 class Stage(Config):
     """The run entered a named stage: `data`, `backbone`, `train`, `test`, `save`; or is further within it."""
 
@@ -43,6 +48,8 @@ class Plan(Config):
     device: str
     precision: str
     noun: str = Field(default="clouds", description="what the inputs are called")
+    metric: Metric = "accuracy"
+    part_names: tuple[tuple[str, ...], ...] = Field(default=(), description="of each class's objects, if any")
 
 
 class Step(Config):
@@ -84,7 +91,11 @@ class Checkpoint(Config):
 
 
 class Scores(Config):
-    """Result on one split. `confusion[i][j]` counts clouds of class i that were called j."""
+    """Result on one split. `confusion[i][j]` counts clouds of class i that were called j.
+
+    Where points have parts, `accuracy` is the mIoU over clouds, `mean_class_accuracy` over classes, and `per_part` the
+    mean over the clouds in which a part is or was answered; there is no confusion then.
+    """
 
     kind: Literal["scores"] = "scores"
     split: Literal["validation", "test"]
@@ -92,7 +103,10 @@ class Scores(Config):
     loss: float
     mean_class_accuracy: float
     per_class: tuple[float | None, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[int, ...], ...] = ()
+    metric: Metric = "accuracy"
+    point_accuracy: float | None = Field(default=None, description="share of points whose part is right")
+    per_part: tuple[float | None, ...] = ()
 
 
 class Finished(Config):
@@ -108,6 +122,7 @@ class Finished(Config):
     adapter_bytes: int
     trainable: int
     seconds: float
+    metric: Metric = "accuracy"
 
 
 class Pretrained(Config):

@@ -40,7 +40,7 @@ class State:
     epoch: int = 0
     batch: int = 0
     loss_sum: float = 0.0
-    correct: int = 0
+    correct: float = 0
     seen: int = 0
     best: float = float("-inf")
     best_loss: float = float("inf")

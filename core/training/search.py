@@ -45,7 +45,6 @@ from ..peft.noah import (
 )
 from ..schema import Config, explain
 from .device import pick_device
-from .evaluate import score
 from .train import Trainer, never
 from .weights import fetch_weights
 
@@ -197,7 +196,7 @@ class Evolution:
 
     def _judge(self, plan: Plan, generation: int) -> None:
         self.supernet.choose(plan)
-        scores = score(self.trainer.model, self.feed, self.trainer.classes, "validation")
+        scores = self.trainer.task.score(self.trainer.model, self.feed, "validation")
         self.tried[plan] = FoundPlan(
             plan=tuple(map(str, plan)),
             parameters=count_parameters(plan, self.config.shape),

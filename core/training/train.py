@@ -9,7 +9,6 @@ from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..adapters import describe, save_adapter
@@ -21,11 +20,11 @@ from ..errors import Diverged, UserError
 from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
 from .checkpoint import Checkpoints, State
 from .device import pick_device, pick_precision
-from .evaluate import score
 from .memory import peak_bytes
 from .optimizer import make_optimizer
 from .schedule import learning_rate
 from .stepping import computing_in, seed_step, set_learning_rate
+from .task import task_of
 from .weights import fetch_weights
 
 
@@ -61,9 +60,9 @@ class Trainer:
 
     def __init__(self, config: RunConfig, folder: Path, dataset: Dataset, device: torch.device) -> None:
         self.config, self.folder, self.dataset, self.device = config, folder, dataset, device
-        self.classes = len(dataset.classes)
+        self.task = task_of(dataset)
         self.precision = pick_precision(config.precision, device)
-        self.built = build(config, self.classes)
+        self.built = build(config, len(dataset.classes), sum(map(len, dataset.part_names)))
         self.model = self.built.model.to(device)
         if config.recompute:
             self.model.recompute()
@@ -94,6 +93,8 @@ class Trainer:
             device=str(self.device),
             precision=self.precision,
             noun=self.dataset.train.noun,
+            metric=self.task.metric,
+            part_names=self.dataset.part_names,
         )
         found = self.checkpoints.read(self.state.config)
         if found:
@@ -133,25 +134,18 @@ class Trainer:
             begun = time.perf_counter()
         yield from self._judge()
 
-    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[float, int, float, float]:
-        """Take one optimiser step on a batch; return (loss, correct answers, gradient norm, learning rate)."""
+    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[float, float, float, float]:
+        """Take one optimiser step on a batch; return (loss, summed metric, gradient norm, learning rate)."""
         config, state = self.config, self.state
         generator = seed_step(config.seed, state.step, self.device)
         inputs = config.data.vary(inputs, config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
         set_learning_rate(self.optimizer, lr)
         self.model.method.begin_step(np.random.default_rng([config.seed, 3, state.step]))
-        with computing_in(self.precision, self.device):
-            logits = self.model(inputs)
-        loss = F.cross_entropy(logits.float(), labels)
-        penalty = self.model.method.penalty()
-        whole = loss if penalty is None else loss + penalty
-        self.optimizer.zero_grad(set_to_none=True)
-        whole.backward()
+        loss, correct = self._backward(inputs, labels)
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.model.trainable()], config.optim.clip)
-        correct = (logits.argmax(dim=1) == labels).sum()
         numbers = cast(
-            "list[float]", torch.stack([loss.detach().double(), correct.double(), norm.detach().double()]).tolist()
+            "list[float]", torch.stack([loss.double(), correct.double(), norm.detach().double()]).tolist()
         )  # one transfer for all three
         if not all(np.isfinite(numbers)):
             raise Diverged(
@@ -160,7 +154,28 @@ class Trainer:
                 remedy="Lower optim.lr, lengthen the warm-up, or use precision float32",
             )
         self.optimizer.step()
-        return numbers[0], int(numbers[1]), numbers[2], lr
+        return numbers[0], numbers[1], numbers[2], lr
+
+    def _backward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of the batch's mean loss, part by part; return (that loss, summed metric), scalars.
+
+        The gradients are those of the whole batch, but for what depends on a part as a whole: batch norms take their
+        statistics, and a method its balance of experts, from each part.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        pieces = max(1, min(self.config.accumulate, len(inputs) // 2))  # a batch norm needs two inputs
+        losses: list[Tensor] = []
+        metrics: list[Tensor] = []
+        for some, answers in zip(inputs.tensor_split(pieces), labels.tensor_split(pieces)):
+            share = len(some) / len(inputs)
+            with computing_in(self.precision, self.device):
+                loss, correct = self.task.learn(self.model, some, answers)
+            penalty = self.model.method.penalty()
+            whole = loss if penalty is None else loss + penalty
+            (whole * share).backward()
+            losses.append(loss.detach() * share)
+            metrics.append(correct)
+        return torch.stack(losses).sum(), torch.stack(metrics).sum()
 
     def _step_event(self, loss: float, lr: float, norm: float, took: float) -> Step:
         state = self.state
@@ -220,7 +235,7 @@ class Trainer:
             noun = self.dataset.train.noun
             raise UserError(f"select is `test` but this data set has no test {noun}", remedy="Choose `validation`")
         feed = part.feed(self.device)
-        return score(self.model, feed, self.classes, "validation" if split == "validation" else "test")
+        return self.task.score(self.model, feed, "validation" if split == "validation" else "test")
 
     def _checkpoint(self) -> Checkpoint:
         self.checkpoints.write(self.state, self.model, self.optimizer)
@@ -244,6 +259,7 @@ class Trainer:
         accuracy: dict[str, float | None] = {"validation": None, "test": None}
         accuracy.update({found.split: found.accuracy for found in scores})
         metrics = {
+            "metric": self.task.metric,
             "test_accuracy": accuracy["test"],
             "validation_accuracy": accuracy["validation"],
             "best_epoch": state.best_epoch,
@@ -251,8 +267,14 @@ class Trainer:
             "selected_on": config.select,
             "scores": [found.model_dump() for found in scores],
         }
+        data = self.dataset
         described = describe(
-            self.built, config, self.dataset.classes, fingerprint=self.dataset.fingerprint, metrics=metrics
+            self.built,
+            config,
+            data.classes,
+            part_names=data.part_names,
+            fingerprint=data.fingerprint,
+            metrics=metrics,
         )
         size = save_adapter(self.folder / "adapter", self.built, described)
         yield Finished(
@@ -265,4 +287,5 @@ class Trainer:
             adapter_bytes=size,
             trainable=described.trainable_parameters,
             seconds=state.seconds,
+            metric=self.task.metric,
         )
