@@ -7,7 +7,19 @@ from pathlib import Path
 
 from ..core.building import Sizes, measure
 from ..core.config import RunConfig
-from ..core.data.config import VTAB_CLASSES, DemoData, FolderData, H5Data, ImagesData, VtabData
+from ..core.data.config import (
+    VTAB_CLASSES,
+    BenchmarkData,
+    DemoData,
+    FewShotData,
+    FolderData,
+    H5Data,
+    ImagesData,
+    ModelNet40Data,
+    ScanObjectNNData,
+    VtabData,
+)
+from ..core.data.names import MODELNET10, MODELNET40, SCANOBJECTNN
 from ..core.errors import UserError
 from ..core.models.load import source_of
 from ..core.models.weight_files import address_of, find, place_of, published
@@ -30,6 +42,12 @@ def count_classes(config: RunConfig) -> int | None:
         return len(CLASSES)
     if isinstance(data, VtabData):
         return VTAB_CLASSES[data.task]
+    if isinstance(data, ScanObjectNNData):
+        return len(SCANOBJECTNN)
+    if isinstance(data, ModelNet40Data):
+        return len(MODELNET40 if data.subset == "modelnet40" else MODELNET10)
+    if isinstance(data, FewShotData):
+        return data.way
     if isinstance(data, (FolderData, ImagesData)) and data.path.expanduser().is_dir():
         inner = [one.name for one in data.path.expanduser().iterdir() if one.is_dir() and not one.name.startswith(".")]
         if len(inner) > 1 and not {"train", "test"} & {name.lower() for name in inner}:
@@ -43,6 +61,9 @@ def check_files(config: RunConfig) -> None:
     named: list[tuple[str, Path]] = []
     if isinstance(data, (FolderData, VtabData)):
         named = [("The data set", data.path)]
+    elif isinstance(data, BenchmarkData):
+        path = getattr(data.base_data() if isinstance(data, FewShotData) and data.base else data, "path", None)
+        named = [("The data set", path)] if path is not None else []
     elif isinstance(data, ImagesData):
         named = [("The data set", data.path), ("The list of test images", data.test), ("The class names", data.classes)]
         named = [(what, path) for what, path in named if path is not None]

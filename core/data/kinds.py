@@ -31,8 +31,11 @@ def require_modality(name: str, wanted: Literal["points", "images"]) -> None:
         )
 
 
-def data_kind(path: Path) -> Literal["folder", "h5", "images"] | None:
-    """Return the kind of data set at a path: what most files of a folder or zip are; None where none fits."""
+def data_kind(path: Path) -> Literal["folder", "h5", "images", "scanobjectnn", "modelnet40"] | None:
+    """Return the kind of data set at a path: what most files of a folder or zip are; None where none fits.
+
+    The folders of two benchmarks are known by their authors' file names.
+    """
     extension = path.suffix.lower()
     if path.is_file() and extension in (".h5", ".hdf5"):
         return "h5"
@@ -40,6 +43,8 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images"] | None:
         listed = _listed_modality(path)
         # A list of clouds is a .csv: a .txt of three columns may be a cloud.
         return "images" if listed == "images" else "folder" if listed and extension == ".csv" else None
+    if path.is_dir() and (benchmark := _benchmark(path)):
+        return benchmark
     if path.is_dir():
         names = (each.name for each in chain(path.glob("*/*"), path.glob("*/*/*"), path.glob("*")))
     elif extension == ".zip" and zipfile.is_zipfile(path):
@@ -51,6 +56,14 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images"] | None:
         return None
     found = [modality_of(name) for name in islice(names, _LOOKED_AT)]
     return "images" if found.count("images") > found.count("points") else "folder"
+
+
+def _benchmark(folder: Path) -> Literal["scanobjectnn", "modelnet40"] | None:
+    """Return which benchmark a folder is, where it is named or filled as its authors did."""
+    if any((folder / name).is_dir() for name in ("main_split", "main_split_nobg")):
+        return "scanobjectnn"
+    signs = ("modelnet40_shape_names.txt", "modelnet40_train_*pts_fps.dat", "ply_data_train0.h5")
+    return "modelnet40" if any(next(folder.glob(sign), None) for sign in signs) else None
 
 
 def _listed_modality(path: Path) -> Literal["points", "images"] | None:

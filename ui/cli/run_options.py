@@ -98,7 +98,7 @@ def data_content(given: str, before: object = None) -> Content:
     """Return the `data` part for a kind's name or a path; settings of `before` stay where its kind is the same.
 
     An .h5 file becomes the training file of `h5`, a folder or .zip a `folder` or, where it holds images, `images`;
-    so does a list of images. UserError when it is none of these.
+    so does a list of images; the folder of a benchmark becomes that benchmark. UserError when it is none of these.
     """
     from ...core.config import choices
     from ...core.data.kinds import data_kind
@@ -116,8 +116,14 @@ def data_content(given: str, before: object = None) -> Content:
         raise UserError("The data set does not exist", got=given, remedy="Check the path")
     else:
         raise unknown(given, kinds, "data set, and there is no file or folder of that name")
-    if isinstance(before, dict) and before.get("kind") == fresh["kind"]:
+    if not isinstance(before, dict):
+        return fresh
+    if before.get("kind") == fresh["kind"]:
         return {**before, **fresh}
+    of_clouds = {kind for kind, cls in kinds.items() if getattr(cls, "modality", None) == "points"}
+    if fresh["kind"] in ("folder", "h5") and before.get("kind") in of_clouds:
+        # Your own clouds in the place of a benchmark's: what the recipe's model sees of a cloud stays.
+        return {name: before[name] for name in ("preparation", "validation") if name in before} | fresh
     return fresh
 
 
