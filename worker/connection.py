@@ -48,7 +48,7 @@ class RedisAddress:
         if parts.scheme not in ("redis", "rediss"):
             raise UserError(
                 "The Redis address is of an unknown kind",
-                got=_without_credentials(url),
+                got=without_credentials(url),
                 expected="redis://, rediss:// or unix:///path",
                 remedy="Correct REDIS_URL, or unset it to use the private Redis that comes with Pointsmith",
             )
@@ -56,7 +56,7 @@ class RedisAddress:
             port = parts.port or 6379
         except ValueError as error:
             raise UserError(
-                "The Redis address has no valid port", got=_without_credentials(url), expected="redis://host:6379/0"
+                "The Redis address has no valid port", got=without_credentials(url), expected="redis://host:6379/0"
             ) from error
         host = parts.hostname or "localhost"
         local = _is_loopback(host)
@@ -65,7 +65,7 @@ class RedisAddress:
         if not (local or parts.password or allow_open):
             raise UserError(
                 "The Redis address names another machine but has no password",
-                got=_without_credentials(url),
+                got=without_credentials(url),
                 expected="rediss://:PASSWORD@host:port/0, because whoever reaches an open Redis owns its runs",
                 remedy=f"Add a password, or set {ALLOW_OPEN}=1 when a private network protects it",
             )
@@ -151,6 +151,7 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _without_credentials(url: str) -> str:
+def without_credentials(url: str) -> str:
+    """An address as it may be shown and logged."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else rest.rpartition("@")[2] or scheme

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+import psutil
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -14,6 +16,7 @@ class Gpu:
 
     index: str
     name: str
+    memory_gb: float | None = None
 
 
 def gpus() -> list[Gpu]:
@@ -29,14 +32,17 @@ def gpus() -> list[Gpu]:
     if answer.returncode != 0:
         return []
     rows = [[part.strip() for part in line.split(",")] for line in answer.stdout.splitlines() if line.count(",") >= 3]
-    found = {row[0]: Gpu(row[0], _shown(row)) for row in rows}
-    found.update({row[1]: Gpu(row[1], _shown(row)) for row in rows})
+    found = {row[at]: Gpu(row[at], row[2], _gigabytes(row[3])) for row in rows for at in (0, 1)}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [found[row[0]] for row in rows]
     return [found[key] for key in (part.strip() for part in visible.split(",")) if key in found]
 
 
-def _shown(row: list[str]) -> str:
-    memory = f" ({int(row[3]) / 1024:.0f} GiB)" if row[3].isdigit() else ""
-    return f"{row[2]}{memory}"
+def machine_memory_gb() -> float:
+    """The machine's main memory, in GiB."""
+    return psutil.virtual_memory().total / 2**30
+
+
+def _gigabytes(mebibytes: str) -> float | None:
+    return int(mebibytes) / 1024 if mebibytes.isdigit() else None

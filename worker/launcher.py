@@ -14,9 +14,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from .artefacts import VARIABLE as ARTEFACTS
+from .capability import queues_of
 from .connection import Unreachable
-from .devices import gpus
+from .devices import gpus, machine_memory_gb
 from .settings import ADDRESS, WorkerSettings
 from .store import RunStore
 
@@ -42,15 +45,24 @@ class _Seat:
 
 
 class Workers:
-    """Keeps `count` Celery workers running, one per GPU where there are GPUs.
+    """Keeps `count` Celery workers running, one per GPU where there are GPUs (`device` "cpu" leaves those alone).
 
     `trainer` is the command of the trainer process (tests pass a small one). `close` drains: trainers write a
     checkpoint, their runs go back to the queue, and after at most `patience` seconds no process is left.
     """
 
-    def __init__(self, store: RunStore, count: int, *, trainer: tuple[str, ...] | None = None, patience: float = 5.0):
+    def __init__(
+        self,
+        store: RunStore,
+        count: int,
+        *,
+        trainer: tuple[str, ...] | None = None,
+        device: Literal["auto", "cpu"] = "auto",
+        patience: float = 5.0,
+    ):
         self.store = store
-        self.patience = patience
+        self.patience = patience + (store.ledger.timing.transfer_grace if store.artefacts else 0.0)
+        self._gpus = gpus() if count and device == "auto" else []
         self._seats = [self._seat(number, count, trainer) for number in range(count)]
         self._stop = threading.Event()
         self._beat = 0.0
@@ -89,20 +101,28 @@ class Workers:
 
     def _seat(self, number: int, count: int, trainer: tuple[str, ...] | None) -> _Seat:
         host = socket.gethostname()
-        found = gpus()
         environment = {**os.environ, ADDRESS: self.store.address.url}
-        shown = "cpu"
-        if found:
-            gpu = found[number % len(found)]
+        if self.store.artefacts is not None:
+            environment[ARTEFACTS] = self.store.artefacts.url
+        shown, device, memory, queues = "cpu", "cpu", machine_memory_gb(), queues_of("cpu")
+        if self._gpus:
+            gpu = self._gpus[number % len(self._gpus)]
             environment |= {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": gpu.index}
-            shown = gpu.name
+            shown, device, memory, queues = gpu.name, "auto", gpu.memory_gb, queues_of("cuda", gpu.memory_gb)
         elif count > 1:
             # Several trainers on the same cores: without a share each would start a thread for every core.
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
         name = f"{number + 1}.{os.getpid()}@{host}"
         values = {"trainer": trainer} if trainer else {}
         settings = WorkerSettings(
-            name=name, data_dir=self.store.data_dir, shown_device=shown, timing=self.store.ledger.timing, **values
+            name=name,
+            data_dir=self.store.data_dir,
+            device=device,
+            shown_device=shown,
+            memory_gb=memory,
+            queues=queues,
+            timing=self.store.ledger.timing,
+            **values,
         )
         return _Seat(settings, environment, self.store.data_dir / "logs" / f"worker-{number + 1}.log")
 
@@ -158,6 +178,8 @@ class Workers:
                         "host": host,
                         "pid": seat.process.pid,
                         "device": seat.settings.shown_device,
+                        "memory_gb": seat.settings.memory_gb,
+                        "queues": seat.settings.queues,
                         "heartbeat": seconds + micro / 1e6,
                     }
                     ledger.redis.hset(ledger.key("workers"), f"{name}@{host}", json.dumps(sign))

@@ -6,7 +6,7 @@ Used by supervisors and reapers; the page and the command line use RunStore, whi
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -27,6 +27,11 @@ class Claim:
     id: str
     token: int
     fields: Fields
+
+    @property
+    def queue(self) -> str:
+        """Where it waits when it is given back."""
+        return self.fields.get("queue") or "any"
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,32 @@ class Ledger:
         token, number = found[0][0].split("-")
         return Cursor(int(token), int(number))
 
+    def last_entries(self, run_id: str) -> dict[int, int]:
+        """Of each attempt in the stream, the number of its last entry."""
+        found: dict[int, int] = {}
+        key, below = self.key("ev", run_id), "+"
+        with self.address.answering():
+            while newest := self.redis.xrevrange(key, max=below, count=1):
+                token, number = (int(part) for part in newest[0][0].split("-"))
+                found[token] = number
+                below = f"({token}-0"
+        return found
+
+    def ended(self, limit: int) -> list[str]:
+        """The runs that ended longer ago than streams are kept, and whose streams are still here; oldest first."""
+        with self.address.answering():
+            seconds, _ = self.redis.time()
+            until = seconds - self.timing.keep_streams
+            return list(self.redis.zrangebyscore(self.key("ended"), "-inf", until, start=0, num=limit))
+
+    def drop_stream(self, run_id: str) -> None:
+        """Forget an ended run's events: they are in files."""
+        with self.address.answering():
+            pipe = self.redis.pipeline()
+            pipe.delete(self.key("ev", run_id))
+            pipe.zrem(self.key("ended"), run_id)
+            pipe.execute()
+
     def entries(self, run_id: str, after: Cursor) -> list[Entry] | None:
         """The stream behind the cursor; None when there is no stream at all."""
         key = self.key("ev", run_id)
@@ -148,19 +179,20 @@ class Ledger:
 
     def delete(self, run_id: str) -> bool:
         """Forget the run; False when it is running."""
-        keys = [self._run(run_id)] + [self.key(name) for name in ("queued", "leases", "runs")]
-        return bool(self._call("DELETE", [*keys, self.key("ev", run_id)], run_id))
+        keys = [self.key(name) for name in ("queued", "leases", "runs", "ended")]
+        return bool(self._call("DELETE", [self._run(run_id), self.key("ev", run_id), *keys], run_id))
 
-    def reap(self, error: Mapping[str, Any]) -> list[tuple[str, State]]:
-        """Take the runs from workers whose lease has ended; each with its state afterwards."""
+    def reap(self, error: Mapping[str, Any]) -> list[tuple[str, State, str]]:
+        """Take the runs from workers whose lease has ended; each with its state afterwards and its queue."""
         keys = [self.key("leases"), self.key("queued")]
         flat = self._call("REAP", keys, scripts.PREFIX, self.timing.budget, json.dumps(error))
-        return list(zip(flat[::2], flat[1::2], strict=True))
+        return list(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
 
-    def overdue(self) -> list[str]:
-        """The queued runs that wait longer than a hint needs; given to one caller at a time."""
+    def overdue(self, queues: Sequence[str]) -> list[tuple[str, str]]:
+        """The runs of these queues that wait longer than a hint needs, and their queue; for one caller at a time."""
         keys = [self.key("queued"), self.key("resent")]
-        return self._call("OVERDUE", keys, scripts.PREFIX, self.timing.resend)
+        flat = self._call("OVERDUE", keys, scripts.PREFIX, self.timing.resend, *queues)
+        return list(zip(flat[::2], flat[1::2], strict=True))
 
     def server(self) -> tuple[str, int]:
         """Which life of the server this is, and its age in seconds."""

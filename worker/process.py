@@ -16,7 +16,7 @@ from typing import Any
 
 from celery.signals import worker_process_init, worker_shutting_down
 
-from .celery_app import QUEUE, TASK, make_app
+from .celery_app import EVENTS, TASK, make_app
 from .connection import RedisAddress
 from .settings import ADDRESS, WorkerSettings
 from .store import RunStore
@@ -73,7 +73,8 @@ def main(arguments: list[str]) -> None:
     """Serve hints until told to stop."""
     settings = WorkerSettings.from_json(arguments[0])
     address = RedisAddress.parse(os.environ[ADDRESS])
-    app = make_app(address)
+    monitored = os.environ.get(EVENTS, "") not in ("", "0")
+    app = make_app(address, monitored=monitored)
     drain = Drain()
     app.task(name=TASK, ignore_result=True)(Follower(address, settings, drain).follow)
     worker_shutting_down.connect(drain.begin, weak=False)
@@ -85,12 +86,12 @@ def main(arguments: list[str]) -> None:
             "worker",
             "--pool=prefork",
             "--concurrency=1",
-            f"--queues={QUEUE}",
+            f"--queues={','.join(settings.queues)}",
             f"--hostname={settings.name}",
             "--loglevel=WARNING",
             "--without-gossip",
             "--without-mingle",
-            "--without-heartbeat",
+            *([] if monitored else ["--without-heartbeat"]),
         ]
     )
 

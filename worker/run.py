@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..core.durable import write_synced
 from ..core.errors import UserError
+from .capability import Needs
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("succeeded", "failed", "cancelled")
@@ -41,11 +42,15 @@ class Run:
     result: dict[str, Any] | None
     folder: Path
     cancelling: bool = False
+    needs: Needs = field(default_factory=Needs)
 
 
 @dataclass(frozen=True)
 class WorkerInfo:
-    """A worker that gave a sign of life lately; `running` is the id of the run it holds."""
+    """A worker that gave a sign of life lately; `running` is the id of the run it holds.
+
+    `memory_gb` is the GPU's, or the machine's where there is none; `queues` say which runs it can take.
+    """
 
     name: str
     host: str
@@ -53,6 +58,8 @@ class WorkerInfo:
     device: str
     running: str | None
     heartbeat: float
+    memory_gb: float | None = None
+    queues: tuple[str, ...] = ("cpu", "any")
 
 
 def is_run_id(text: str) -> bool:

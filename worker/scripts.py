@@ -1,9 +1,9 @@
 """The Redis scripts that change a run's state: each looks and acts in one step, so two can never both win.
 
 Keys, all under one prefix: `run:<id>` (hash), `runs` (ids by creation), `queued` (ids by creation, so a run that was
-sent back keeps its place), `leases` (ids by the moment when the lease ends), `ev:<id>` (stream of events). Time is
-always Redis's own. `attempt` in the hash is the fencing token: it grows with every claim, and whoever acts with an
-older one is refused.
+sent back keeps its place), `leases` (ids by the moment when the lease ends), `ev:<id>` (stream of events), `ended`
+(ids by their end, until their streams are put away). Time is always Redis's own. `attempt` in the hash is the fencing
+token: it grows with every claim, and whoever acts with an older one is refused.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ local function settle(run, id, state, queued, leases, at)
   redis.call('ZREM', queued, id)
   redis.call('HSET', run, 'state', state, 'finished', string.format('%.6f', at))
   redis.call('HDEL', run, 'worker', 'cancel')
+  redis.call('ZADD', (string.gsub(leases, 'leases$', 'ended')), at, id)
 end
 local function requeue(run, id, queued, leases, at)
   if redis.call('HGET', run, 'cancel') == '1' then
@@ -143,17 +144,15 @@ return state
 """
 )
 
-# KEYS run queued leases runs stream; ARGV id; 1 = gone, 0 = it runs
+# KEYS run stream queued leases runs ended; ARGV id; 1 = gone, 0 = it runs
 DELETE = """
 if redis.call('HGET', KEYS[1], 'state') == 'running' then return 0 end
-redis.call('ZREM', KEYS[2], ARGV[1])
-redis.call('ZREM', KEYS[3], ARGV[1])
-redis.call('ZREM', KEYS[4], ARGV[1])
-redis.call('DEL', KEYS[1], KEYS[5])
+for i = 3, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+redis.call('DEL', KEYS[1], KEYS[2])
 return 1
 """
 
-# KEYS leases queued; ARGV prefix budget error; id, state, id, state... of the runs taken from dead workers
+# KEYS leases queued; ARGV prefix budget error; id, state, queue, id... of the runs taken from dead workers
 REAP = (
     _COMMON
     + """
@@ -164,6 +163,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', at, 'LIMIT', 0,
   if redis.call('HGET', run, 'state') == 'running' then
     found[#found + 1] = id
     found[#found + 1] = lose(run, id, KEYS[2], KEYS[1], at, ARGV[2], ARGV[3])
+    found[#found + 1] = redis.call('HGET', run, 'queue') or 'any'
   else
     redis.call('ZREM', KEYS[1], id)
   end
@@ -172,18 +172,26 @@ return found
 """
 )
 
-# KEYS queued resent; ARGV prefix patience; ids of the queued runs that have waited for longer without a hint.
-# The second key makes one sweeper of many send them.
+# KEYS queued resent; ARGV prefix patience queue queue...; id, queue, id... of the runs in these queues that have waited
+# for longer without a hint, at most 100. The second key makes one sweeper of many send them.
 OVERDUE = (
     _COMMON
     + """
+if redis.call('EXISTS', KEYS[2]) == 1 then return {} end
 local at = now()
 local found = {}
-for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, 99)) do
-  local since = tonumber(redis.call('HGET', ARGV[1] .. 'run:' .. id, 'queued_at') or '0')
-  if at - since > tonumber(ARGV[2]) then found[#found + 1] = id end
+local asked = {}
+for i = 3, #ARGV do asked[ARGV[i]] = true end
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+  local has = redis.call('HMGET', ARGV[1] .. 'run:' .. id, 'queue', 'queued_at')
+  local queue = has[1] or 'any'
+  if asked[queue] and at - tonumber(has[2] or '0') > tonumber(ARGV[2]) then
+    found[#found + 1] = id
+    found[#found + 1] = queue
+    if #found >= 200 then break end
+  end
 end
-if #found > 0 and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', math.floor(ARGV[2] * 1000)) then return {} end
+if #found > 0 then redis.call('SET', KEYS[2], '1', 'PX', math.floor(ARGV[2] * 1000)) end
 return found
 """
 )

@@ -9,12 +9,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import Literal
 
+from .artefacts import Artefacts
 from .connection import RedisAddress
 from .data_dir import default_data_dir, prepare_data_dir
 from .embedded_redis import EmbeddedRedis
 from .launcher import Workers
 from .reaper import Reaper
+from .site import Site
 from .store import RunStore
 from .timing import Timing
 
@@ -24,6 +27,7 @@ class Service:
 
     `redis_url` None takes REDIS_URL from the environment, and without that starts (or adopts) the private server of
     this data folder. `workers` 0 starts none: a page whose workers run elsewhere, or a command that only looks.
+    `device` "cpu" leaves this machine's GPUs alone. POINTSMITH_ARTEFACTS is tried out before anything is started.
     Raises UserError for an unusable folder, a refused address or a Redis that does not answer; nothing is left then.
     """
 
@@ -35,8 +39,11 @@ class Service:
         *,
         trainer: tuple[str, ...] | None = None,
         timing: Timing | None = None,
+        device: Literal["auto", "cpu"] = "auto",
     ):
         self.data_dir = prepare_data_dir(data_dir or default_data_dir())
+        artefacts = Artefacts.from_environment()
+        identity = artefacts.check() if artefacts else None
         redis_url = redis_url or os.environ.get("REDIS_URL") or None
         with contextlib.ExitStack() as stack:
             self.redis: EmbeddedRedis | None = None
@@ -46,13 +53,16 @@ class Service:
                 redis_url = self.redis.address.url
             else:
                 RedisAddress.parse(redis_url).check()
-            self.store = RunStore(redis_url, self.data_dir, timing=timing)
+            self.store = RunStore(redis_url, self.data_dir, timing=timing, artefacts=artefacts)
             stack.callback(self.store.close)
+            self.site = Site(self.store.ledger, self.data_dir, identity)
+            self.site.join()
+            stack.callback(self.site.leave)
             self.store.read_in()
-            self.reaper = Reaper(self.store)
+            self.reaper = Reaper(self.store, self.site)
             stack.callback(self.reaper.close)
             self.reaper.start()
-            self.workers = Workers(self.store, workers, trainer=trainer)
+            self.workers = Workers(self.store, workers, trainer=trainer, device=device)
             stack.callback(self.workers.close)
             self.workers.start()
             self._ending = stack.pop_all()

@@ -20,7 +20,11 @@ class WorkerSettings:
     name: str
     data_dir: Path
     device: str = "auto"
+    """For runs that may go anywhere; others say what they need."""
     shown_device: str = "cpu"
+    memory_gb: float | None = None
+    """Of the GPU, or of the machine where there is none."""
+    queues: tuple[str, ...] = ("cpu", "any")
     trainer: tuple[str, ...] = field(default_factory=lambda: (sys.executable, "-m", "pointsmith.worker.trainer"))
     """The command; run folder, token and device follow it."""
     timing: Timing = field(default_factory=Timing)
@@ -38,6 +42,7 @@ class WorkerSettings:
                 **values,
                 "data_dir": Path(values["data_dir"]),
                 "trainer": tuple(values["trainer"]),
+                "queues": tuple(values["queues"]),
                 "timing": Timing(**values["timing"]),
             }
         )

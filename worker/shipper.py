@@ -29,6 +29,13 @@ class Shipper:
         self._read: dict[int, tuple[int, int]] = {}
         """Of each attempt's file: the byte and the number of lines up to which all is sent."""
         self._sent: Cursor | None = None
+        self.checkpoints = 0
+        """Grows with every checkpoint that was told."""
+
+    @property
+    def offset(self) -> int:
+        """The byte up to which this attempt's own events are in Redis."""
+        return self._read.get(self._claim.token, (0, 0))[0]
 
     def ship(self) -> bool:
         """Send what is new; False when the run is no longer ours. Raises Unreachable, and then may be called again."""
@@ -73,6 +80,7 @@ class Shipper:
                 continue
             if event.get("kind") == "checkpoint":
                 self._mark = max(self._mark, int(event["step"]))
+                self.checkpoints += 1
             self._progress.update(progress_of(event))
         return self._progress
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import UserError
-from .celery_app import send_hint
+from . import story, uploads
+from .artefacts import ArtefactError, Artefacts
+from .capability import Needs, needs_of
+from .celery_app import NEW, send_hint
 from .connection import RedisAddress, Unreachable
 from .ledger import Fields, Ledger
 from .run import FINAL, Run, WorkerInfo, is_run_id, last_lines, read_json, run_folder, write_json
-from .timeline import Cursor, read_entries, tell, tokens
+from .timeline import Cursor, tell, tokens
 from .timing import Timing
 
 STALE_WORKER = 60.0
+FORGOTTEN_WORKER = 600.0
 
 
 class Jsonable(Protocol):
@@ -27,10 +33,16 @@ class Jsonable(Protocol):
 
 
 class RunStore:
-    """All runs of one Redis. Every method raises Unreachable (a UserError) when Redis does not answer."""
+    """All runs of one Redis. Every method raises Unreachable (a UserError) when Redis does not answer.
 
-    def __init__(self, redis_url: str, data_dir: Path, *, timing: Timing | None = None):
+    `artefacts` None takes POINTSMITH_ARTEFACTS from the environment; without it all machines share the data folder.
+    """
+
+    def __init__(
+        self, redis_url: str, data_dir: Path, *, timing: Timing | None = None, artefacts: Artefacts | None = None
+    ):
         self.data_dir = data_dir.absolute()
+        self.artefacts = artefacts or Artefacts.from_environment()
         self.address = RedisAddress.parse(redis_url)
         self.ledger = Ledger(self.address, timing or (Timing() if self.address.local else Timing.remote()))
         self.hint: Callable[..., None] = send_hint(self.address)
@@ -39,15 +51,26 @@ class RunStore:
         """Give the connections back."""
         self.ledger.close()
 
-    def create(self, config: Jsonable | Mapping[str, Any], *, name: str | None = None) -> Run:
+    def create(self, config: Jsonable | Mapping[str, Any], *, name: str | None = None, needs: Needs = Needs()) -> Run:
         """Accept a validated configuration; when this returns, the run survives any crash and will be run.
 
-        Raises Unreachable when Redis does not answer, UserError when the disk refuses; nothing is left then.
+        `needs` says which workers may take it. Raises Unreachable when Redis does not answer, UserError when the disk
+        or the artefact store refuses; nothing is left then.
         """
         settings: dict[str, Any] = dict(config) if isinstance(config, Mapping) else json.loads(config.model_dump_json())
+        if self.artefacts is not None:
+            settings = uploads.portable(settings, self.data_dir)
+            for upload, place in uploads.named(settings, self.data_dir).items():
+                self.artefacts.put_upload(upload, place)
         run_id = secrets.token_hex(12)
         folder = run_folder(self.data_dir, run_id)
-        record = {"id": run_id, "name": name or _name(settings, run_id), "state": "queued", "config": settings}
+        record = {
+            "id": run_id,
+            "name": name or _name(settings, run_id),
+            "state": "queued",
+            "config": settings,
+            "needs": asdict(needs),
+        }
         try:
             folder.mkdir(parents=True, mode=0o700)
             write_json(folder / "run.json", record)
@@ -60,7 +83,7 @@ class RunStore:
                 raise UserError(f"The run cannot be written ({error.strerror})", got=str(folder)) from error
             raise
         # From here on the run is accepted. A hint that does not get through is sent again by the reaper.
-        self.hint(run_id)
+        self.hint(run_id, NEW, needs.queue)
         return run
 
     def get(self, run_id: str) -> Run:
@@ -97,12 +120,22 @@ class RunStore:
         from "0", steps that were done twice are the newest attempt's.
         """
         seen = Cursor.parse(after)
-        self._known(run_id)
-        entries = self.ledger.entries(run_id, seen)
-        if entries is None:
-            entries = list(read_entries(run_folder(self.data_dir, run_id), seen))
-        events, cursor = tell(entries, seen)
+        attempt = self._attempt(run_id)
+        events, cursor = tell(story.entries(self.ledger, self.artefacts, self.data_dir, run_id, attempt, seen), seen)
         return events, str(cursor)
+
+    def bring(self, run: Run, part: str) -> Path:
+        """Return a part of an ended run's folder (`adapter`, `log.txt`), fetched first where another machine made it.
+
+        UserError when the artefact store fails; where nothing has the part, the path leads nowhere.
+        """
+        place = run.folder / part
+        if self.artefacts is not None and not place.exists():
+            found = self.artefacts.newest(run.id)
+            if found is not None:
+                wanted = {name: one for name, one in found[1].items() if name == part or name.startswith(f"{part}/")}
+                self.artefacts.fetch(run.id, wanted, run.folder)
+        return place
 
     def log(self, run_id: str, lines: int = 40) -> list[str]:
         """The last lines that the trainer printed; where its folder is on another machine, those kept with an error."""
@@ -110,7 +143,13 @@ class RunStore:
         found = last_lines(folder / "log.txt", lines)
         if found:
             return found
-        error = self.get(run_id).error
+        run = self.get(run_id)
+        if run.state in FINAL:
+            with contextlib.suppress(ArtefactError):
+                found = last_lines(self.bring(run, "log.txt"), lines)
+        if found:
+            return found
+        error = run.error
         return [str(line) for line in error.get("log", [])][-lines:] if error else []
 
     def cancel(self, run_id: str) -> Run:
@@ -134,6 +173,25 @@ class RunStore:
             gone = folder.with_name(f".deleted-{run_id}")
             folder.rename(gone)
             shutil.rmtree(gone, ignore_errors=True)
+        if self.artefacts is not None:
+            self.artefacts.delete_run(run_id)
+
+    def tidy(self) -> None:
+        """Put away what Redis need not keep: events of runs that ended some time ago, workers that are long gone."""
+        story.put_away(self.ledger, self.artefacts, self.data_dir)
+        with self.address.answering():
+            oldest = self.ledger.redis.time()[0] - FORGOTTEN_WORKER
+            known = self.ledger.redis.hgetall(self.ledger.key("workers"))
+            gone = [name for name, text in known.items() if json.loads(text)["heartbeat"] < oldest]
+            if gone:
+                self.ledger.redis.hdel(self.ledger.key("workers"), *gone)
+
+    def find(self, beginning: str) -> list[str]:
+        """The ids of the runs that begin so."""
+        with self.address.answering():
+            return [
+                one for one in self.ledger.redis.zrange(self.ledger.key("runs"), 0, -1) if one.startswith(beginning)
+            ]
 
     def workers(self) -> list[WorkerInfo]:
         """The workers that gave a sign of life in the last minute, by name."""
@@ -155,6 +213,10 @@ class RunStore:
         if not folder.exists():
             return
         run = self.get(run_id)
+        with self.address.answering():
+            config = self.ledger.redis.hget(self.ledger.key("run", run_id), "config")
+        if config is None:
+            raise _unknown(run_id)
         write_json(
             folder / "run.json",
             {
@@ -164,7 +226,8 @@ class RunStore:
                 "created": run.created,
                 "started": run.started,
                 "finished": run.finished,
-                "config": run.config,
+                "config": json.loads(config),  # as it was accepted: the trainer compares its checkpoint's with it
+                "needs": asdict(run.needs),
                 "progress": run.progress,
                 "error": run.error,
                 "result": run.result,
@@ -189,18 +252,28 @@ class RunStore:
                 continue
             if record.get("state") not in FINAL:
                 record["state"] = "queued"
-            record["attempt"] = max(tokens(folder), default=0)  # the next attempt must outrank all events in the folder
+            record["attempt"] = self._outranked(folder)
             created = record.get("created") or (folder / "run.json").stat().st_mtime
             if self.ledger.create(folder.name, _fields(record), created):
                 entered += 1
                 if record["state"] == "queued":
-                    self.hint(folder.name)
+                    self.hint(folder.name, NEW, needs_of(record.get("needs")).queue)
         return entered
 
-    def _known(self, run_id: str) -> None:
+    def _outranked(self, folder: Path) -> int:
+        """The highest token that any trace of a run knows: the next attempt must outrank it."""
+        known = [*tokens(folder), (read_json(folder / "attempt.json") or {}).get("token", 0)]
+        if self.artefacts is not None:
+            with contextlib.suppress(ArtefactError):
+                known.append((self.artefacts.newest(folder.name) or (0, {}))[0])
+        return max(known)
+
+    def _attempt(self, run_id: str) -> int:
         with self.address.answering():
-            if not is_run_id(run_id) or not self.ledger.redis.exists(self.ledger.key("run", run_id)):
-                raise _unknown(run_id)
+            attempt = self.ledger.redis.hget(self.ledger.key("run", run_id), "attempt") if is_run_id(run_id) else None
+        if attempt is None:
+            raise _unknown(run_id)
+        return int(attempt)
 
     def _run(self, fields: Fields, rank: int | None) -> Run:
         def number(key: str) -> float | None:
@@ -217,18 +290,21 @@ class RunStore:
             worker=fields.get("worker"),
             attempt=int(fields["attempt"]),
             position=rank + 1 if rank is not None and state == "queued" else None,
-            config=json.loads(fields["config"]),
+            config=uploads.here(json.loads(fields["config"]), self.data_dir),
             progress=json.loads(fields.get("progress") or "{}"),
             error=json.loads(fields["error"]) if fields.get("error") else None,
             result=json.loads(fields["result"]) if fields.get("result") else None,
             folder=run_folder(self.data_dir, fields["id"]),
             cancelling=fields.get("cancel") == "1",
+            needs=needs_of(json.loads(fields.get("needs") or "{}")),
         )
 
 
 def _fields(record: Mapping[str, Any]) -> dict[str, object]:
     """A record as the flat texts of a Redis hash; what is None is left out."""
     fields: dict[str, object] = {key: record[key] for key in ("name", "state", "config")}
+    needs = needs_of(record.get("needs"))
+    fields |= {"needs": asdict(needs), "queue": needs.queue}
     fields.update({key: record[key] for key in ("started", "finished", "attempt") if record.get(key) is not None})
     fields.update({key: record[key] for key in ("progress", "error", "result") if record.get(key)})
     return {key: json.dumps(value) if isinstance(value, dict) else str(value) for key, value in fields.items()}

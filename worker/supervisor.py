@@ -7,6 +7,7 @@ a kill) stays there, and its GPU memory comes back with its end.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -15,9 +16,13 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import UserError
+from . import uploads
+from .artefacts import VARIABLE as ARTEFACTS
+from .capability import needs_of
 from .celery_app import AGAIN
 from .connection import Unreachable
 from .ledger import Claim, Outcome
+from .mirror import Mirror
 from .run import last_lines, read_json, run_folder, write_json
 from .settings import ADDRESS, WorkerSettings
 from .shipper import Shipper
@@ -53,6 +58,10 @@ class Attempt:
         self.claim = claim
         self.folder = run_folder(self.store.data_dir, claim.id)
         self.shipper = Shipper(self.ledger, claim, self.folder)
+        artefacts = self.store.artefacts
+        self.mirror = Mirror(artefacts, claim.id, claim.token, self.folder) if artefacts else None
+        self._mirrored = 0
+        self._transfer_until: float | None = None
         self.ours = True
         self.cancelled = False
         self.stopped_by_us = False
@@ -65,6 +74,8 @@ class Attempt:
         """Do it all. Whatever happens, the trainer is gone when this returns."""
         try:
             self._prepare()
+            if not self._restored():
+                return
         except OSError as error:
             message = f"The run's folder cannot be used ({error.strerror})"
             self._settle("failed", error={"kind": "disk", "message": message, "log": []})
@@ -92,9 +103,44 @@ class Attempt:
         if read_json(self.folder / "run.json") is None:  # accepted on another machine that shares no folder with us
             self.store.record(self.claim.id)
 
+    def _restored(self) -> bool:
+        """Bring here what other machines left of this run; False when the attempt is over before it began."""
+        if self.mirror is None:
+            return True
+        config = json.loads(self.claim.fields["config"])
+        self.mirror.restore(uploads.named(config, self.store.data_dir))
+        self._wait_for_mirror()
+        if self.ours and not self.cancelled and not self.draining() and self.mirror.trouble is None:
+            return True
+        self.mirror.close()
+        trouble = self.mirror.trouble
+        if self.ours and trouble is not None:
+            # Not final: the store may be back for the next attempt, and the budget bounds how often that is tried.
+            time.sleep(self.timing.poll)
+            self._settle("lost", error={"kind": "network", "message": str(trouble), "log": []})
+        elif self.ours:
+            self._settle("interrupted")
+        return False
+
+    def _wait_for_mirror(self) -> None:
+        """Keep the lease while the mirror is at work; once this worker has to go, only until `_transfer_until`."""
+        while self.mirror is not None and self.mirror.busy() and self.ours:
+            now = time.monotonic()
+            if now - self._watched >= self.timing.watch:
+                self._watched = now
+                with contextlib.suppress(Unreachable):
+                    self._ask(now)
+            if (self.draining() or self.cancelled) and now > (self._transfer_until or 0.0):
+                self.mirror.close()
+                return
+            time.sleep(min(0.05, self.timing.poll))
+
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [*self.settings.trainer, str(self.folder), str(self.claim.token), self.settings.device]
-        environment = {key: value for key, value in os.environ.items() if key not in (ADDRESS, "REDIS_URL")}
+        needs = needs_of(json.loads(self.claim.fields.get("needs") or "{}"))
+        device = self.settings.device if needs.device == "any" else needs.trainer_device
+        command = [*self.settings.trainer, str(self.folder), str(self.claim.token), device]
+        secret = (ADDRESS, "REDIS_URL", ARTEFACTS)
+        environment = {key: value for key, value in os.environ.items() if key not in secret}
         # Threads that wait for each other by spinning lose most of their time as soon as something else (a browser on
         # the same machine, say) wants a core.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -106,7 +152,12 @@ class Attempt:
                 stderr=log,
                 start_new_session=True,  # a Ctrl-C in the terminal is not for the trainer, and we can kill its group
                 env=environment,
+                cwd=self.store.data_dir if self._names_uploads() else None,
             )
+
+    def _names_uploads(self) -> bool:
+        """Whether the configuration names data relative to the data folder (see `uploads`)."""
+        return bool(uploads.named(json.loads(self.claim.fields["config"]), self.store.data_dir))
 
     def _look_after(self, process: subprocess.Popen[bytes]) -> None:
         """One turn: end what must end; now and then ask the ledger, keep the lease and ship."""
@@ -120,11 +171,7 @@ class Attempt:
             return
         self._watched = now
         try:
-            standing = self.ledger.standing(self.claim)
-            self.ours = standing.ours
-            if self.ours and now - self._renewed > self.timing.renew:
-                self.ours = self.ledger.renew(self.claim)
-                self._renewed = now
+            wished = self._ask(now)
             self.ours = self.ours and self.shipper.ship()
         except Unreachable:
             # On one machine nobody else can have taken the run, so training goes on. Across a network somebody may
@@ -134,10 +181,32 @@ class Attempt:
             return
         if not self.ours:
             _kill(process)
-        elif standing.cancel and not self.cancelled:
-            self.cancelled = True
+        elif wished:
             self._ask_to_stop(process, self.timing.cancel_grace)
+        self._mirror_checkpoint()
         self._watch_for_silence(process, now)
+
+    def _ask(self, now: float) -> bool:
+        """Ask the ledger how the claim stands and keep the lease; True when somebody has just wished the end."""
+        standing = self.ledger.standing(self.claim)
+        self.ours = standing.ours
+        if self.ours and now - self._renewed > self.timing.renew:
+            self.ours = self.ledger.renew(self.claim)
+            self._renewed = now
+        wished = standing.cancel and not self.cancelled
+        self.cancelled = self.cancelled or standing.cancel
+        return wished
+
+    def _mirror_checkpoint(self) -> None:
+        if self.mirror is None:
+            return
+        if not self.ours:
+            self.mirror.close()
+            return
+        self.mirror.shipped(self.shipper.offset)
+        if self.shipper.checkpoints > self._mirrored and not self.mirror.busy():
+            self._mirrored = self.shipper.checkpoints
+            self.mirror.checkpoint()
 
     def _watch_for_silence(self, process: subprocess.Popen[bytes], now: float) -> None:
         size = sum(path.stat().st_size for path in self.folder.glob("*.*") if path.suffix in (".jsonl", ".txt"))
@@ -175,6 +244,11 @@ class Attempt:
 
         Nothing is lost if it has: the lease runs out, and `result.json` or the checkpoint tell the next one.
         """
+        if self.mirror is not None and self.folder.exists():
+            error = self._leave_files(outcome) or error
+            outcome = "failed" if error and outcome == "succeeded" else outcome
+            if not self.ours:
+                return
         give_up: float | None = None
         while True:
             try:
@@ -188,10 +262,27 @@ class Attempt:
                         return
                 time.sleep(0.2)
         if state == "queued":
-            self.store.hint(self.claim.id, AGAIN)
+            self.store.hint(self.claim.id, AGAIN, self.claim.queue)
         elif state is not None:
             with contextlib.suppress(UserError):  # deleted meanwhile, or Redis just went: the ledger has it already
                 self.store.record(self.claim.id)
+
+    def _leave_files(self, outcome: Outcome) -> dict[str, Any] | None:
+        """Send what this attempt leaves to the artefact store, before anybody is told that it ended.
+
+        Returns an error where a result could not be sent; the rest can be done without: an earlier checkpoint counts.
+        """
+        assert self.mirror is not None
+        if outcome != "lost" and (outcome == "succeeded" or not self.cancelled):
+            self._transfer_until = time.monotonic() + self.timing.transfer_grace
+            self.mirror.finish(outcome == "succeeded")
+            self._wait_for_mirror()
+        trouble = self.mirror.trouble
+        self.mirror.close()
+        if trouble is None or outcome != "succeeded":
+            return None
+        message = f"The run ended well, but its files were not sent from {self.folder}: {trouble}"
+        return {"kind": "network", "message": message, "log": self._log()}
 
     def _result(self) -> dict[str, Any] | None:
         return read_json(self.folder / "result.json")

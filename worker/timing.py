@@ -21,11 +21,17 @@ class Timing:
     """A cancelled trainer may tidy up for so long; checkpoints are renamed into place, so killing it is safe."""
     drain_grace: float = 2.2
     """A trainer that is sent back to the queue may finish its step and write a checkpoint for so long."""
+    transfer_grace: float = 30.0
+    """A run that is sent back to the queue may still send its last checkpoint to the artefact store for so long."""
     stall: float = 3600.0
     """A trainer that said nothing for so long hangs: it is killed and the run tried again."""
     reap: float = 1.0
     resend: float = 2.0
     """A run may wait so long without any hint in the broker before the hint is sent again."""
+    keep_streams: float = 600.0
+    """So long after its end a run's events stay in Redis; then its folder alone has them."""
+    tidy: float = 10.0
+    """How often a sweeper looks for what can be put away."""
     budget: int = 3
     """A run that was lost so often in a row without a new checkpoint has failed."""
 
