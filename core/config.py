@@ -44,13 +44,22 @@ class RunConfig(Config):
     backbone: BackboneConfig = Field(default=DemoBackboneConfig(), description="the pre-trained transformer")
     method: MethodUnion = Field(default=DAPTConfig(), description="how it is fine-tuned")
     data: DataConfig = Field(default=DemoData(), description="what it learns from")
-    head: HeadConfig = Field(default=HeadConfig(), description="what answers: for each input its class, or each point's part")
+    head: HeadConfig = Field(
+        default=HeadConfig(), description="what answers: for each input its class, or each point's part"
+    )
     augment: AugmentConfig = Field(
         default=AugmentConfig(), description="random changes of the training clouds; images have `data.augment`"
     )
     optim: OptimConfig = Field(default=OptimConfig(), description="optimiser and schedule")
     epochs: int = Field(default=10, ge=1, le=10000, description="passes over the training data")
     batch_size: int = Field(default=32, ge=2, le=4096, description="clouds or images per step")
+    accumulate: int = Field(
+        default=1,
+        ge=1,
+        le=2048,
+        description="parts in which a step's batch goes through the model, one after the other: less memory, the same "
+        "steps and mean gradients; batch norms then see one part at a time",
+    )
     batchnorm: Literal["paper", "frozen"] = Field(
         default="paper",
         description="the frozen backbone's batch norms: `paper` lets their statistics drift as the published runs did "
@@ -89,11 +98,19 @@ class RunConfig(Config):
         content = content | {
             name: {"kind": kind, **content[name]} for name, kind in usual.items() if isinstance(content.get(name), dict)
         }
-        return content | {"backbone": _for_parts(content.get("backbone"))} if _of_parts(content.get("data")) else content
+        return (
+            content | {"backbone": _for_parts(content.get("backbone"))} if _of_parts(content.get("data")) else content
+        )
 
     @model_validator(mode="after")
     def _fits(self) -> RunConfig:
         self._inputs_fit()
+        if self.accumulate > self.batch_size // 2:
+            raise UserError(
+                "accumulate cuts a batch into parts of less than two",
+                got=self.accumulate,
+                expected=f"at most {self.batch_size // 2}, half of batch_size",
+            )
         shape = self.backbone.shape
         self.method.check(shape)
         if self.data.answers == "parts":
