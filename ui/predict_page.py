@@ -140,7 +140,7 @@ class PredictPage:
                     chosen = Chosen(Predictor.load(Path(folder).expanduser()), None)
                 else:
                     run = self.store.get(str(run_id))
-                    place = run.folder / str((run.result or {}).get("adapter") or "adapter")
+                    place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
                     weights = run.config.get("backbone", {}).get("weights")
                     named = weights if weights not in (None, "pretrained", "random", "included") else None
                     chosen = Chosen(Predictor.load(place, backbone_weights=named), parse_config(run.config))

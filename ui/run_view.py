@@ -37,10 +37,39 @@ def run_list(runs: Sequence[Run], workers: Sequence[WorkerInfo], now: float) -> 
         return empty("No run yet", "Start one under Train: the default settings finish in about two minutes.")
     waiting = [run for run in runs if run.state == "queued"]
     said = []
+    served = {queue for worker in workers for queue in worker.queues}
     if waiting and not workers:
         said = ["No worker is running, so queued runs wait. Start one with `pointsmith worker`."]
+    elif stuck := sorted({run.needs.queue for run in waiting} - served):
+        said = [f"No worker serves {', '.join(stuck)}: runs that ask for that wait. Start one on such a machine."]
     rows = "".join(_row(run, now) for run in runs)
     return f'{notice("warning", said)}<div class="ps-runs" role="list">{rows}</div>'
+
+
+def worker_list(workers: Sequence[WorkerInfo], runs: Sequence[Run], now: float) -> str:
+    """Return the workers as a table: host, device, memory, what it runs, its last sign of life."""
+    if not workers:
+        return ""
+    names = {run.id: run.name for run in runs}
+    rows = "".join(_worker(worker, names, now) for worker in workers)
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Host", "Device", "Memory", "Runs", "Last heartbeat"))
+    return (
+        f'<h3>Workers</h3><div class="ps-scroll" tabindex="0" role="region" aria-label="Workers">'
+        f'<table class="ps-workers"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _worker(worker: WorkerInfo, names: dict[str, str], now: float) -> str:
+    memory = f"{worker.memory_gb:.0f} GB" if worker.memory_gb else "–"
+    doing = "idle"
+    if worker.running:
+        name = escape(names.get(worker.running, worker.running[:8]))
+        doing = f'<a href="?run={worker.running}" data-run="{worker.running}">{name}</a>'
+    # In steps, so that the table does not change with every look.
+    past = max(0, int(now - worker.heartbeat)) // 10 * 10
+    seen = f"{past} s ago" if past else "just now"
+    cells = (escape(worker.host), escape(worker.device), memory, doing, seen)
+    return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
 def _row(run: Run, now: float) -> str:

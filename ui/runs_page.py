@@ -49,6 +49,7 @@ class RunsPage:
         with gr.Column(elem_classes="ps-page") as self.list_column:
             gr.HTML("<h2>Runs</h2>", apply_default_css=False)
             self.list = pieces.panel("runs", "", _OPEN_RUN)
+            self.workers = pieces.panel("workers", "", _OPEN_RUN)
         with gr.Column(visible=False, elem_classes="ps-page") as self.run_column:
             self.back = gr.Button("← All runs", size="sm", elem_classes="ps-back", elem_id="back")
             self.header = pieces.panel("run-header", "", pieces.COPY_CODE)
@@ -90,6 +91,7 @@ class RunsPage:
             self.download,
             self.cancel,
             self.delete,
+            self.workers,
             self.timer,
         ]
 
@@ -113,6 +115,7 @@ class RunsPage:
             ("visible", run is not None),
             ("value", run_view.run_list(runs, workers, now) if run is None else ""),
             *(self._run(run, workers, now) if run else [("value", None)] * 5 + [("visible", False)] * 4),
+            ("value", run_view.worker_list(workers, runs, now) if run is None else ""),
             ("active", active),
         ]
         values[9] = ("value", _download(run))
@@ -167,9 +170,10 @@ class RunsPage:
         state = [self.selected, self.sent]
         shown = [*self.outputs, self.sent, self.selected]
         self.timer.tick(self.refresh, state, shown, **quiet)
-        self.list.open(self._open, self.sent, shown, **quiet).then(  # type: ignore[attr-defined]
-            None, self.selected, None, js=address("run", push=True), api_visibility="private"
-        )
+        for table in (self.list, self.workers):
+            table.open(self._open, self.sent, shown, **quiet).then(  # type: ignore[attr-defined]
+                None, self.selected, None, js=address("run", push=True), api_visibility="private"
+            )
         self.back.click(lambda sent: self.refresh("", sent), self.sent, shown, **quiet).then(
             None, self.selected, None, js=address("run", push=True), api_visibility="private"
         )
@@ -183,10 +187,11 @@ class RunsPage:
 
 
 def address(key: str, push: bool = False) -> str:
-    """Return JavaScript that writes an id into the page's address, as `?run=…` or `?adapter=…` alone."""
+    """Return JavaScript that writes an id into the page's address, as `?run=…`, `?adapter=…` or `?data=…` alone."""
     how = "pushState" if push else "replaceState"
     return (
-        "(id) => { const url = new URL(location); url.searchParams.delete('run'); url.searchParams.delete('adapter'); "
+        "(id) => { const url = new URL(location); "
+        "for (const one of ['run', 'adapter', 'data']) url.searchParams.delete(one); "
         f"if (id) url.searchParams.set('{key}', id); "
         f"if (url.href !== location.href) history.{how}({{}}, '', url); }}"
     )

@@ -40,7 +40,10 @@ def application(store: RunStore, data_dir: Path) -> FastAPI:
             raise HTTPException(404, str(error)) from error
         if run.state != "succeeded":
             raise HTTPException(409, "This run has no adapter: it did not finish.")
-        place = run.folder / str((run.result or {}).get("adapter") or "adapter")
+        try:
+            place = store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
+        except UserError as error:
+            raise HTTPException(503, str(error)) from error
         draft = packed(place, exports)
         return FileResponse(
             draft, filename=f"pointsmith-{run.id[:8]}.zip", background=BackgroundTask(draft.unlink, missing_ok=True)

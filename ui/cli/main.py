@@ -18,6 +18,7 @@ VERBS = {
     "serve": ("serve", "serve", "Start the page, a worker and a private Redis."),
     "worker": ("worker", "worker", "Start a worker that takes runs from the queue."),
     "inspect": ("inspect", "inspect", "Check a data set before it costs anything."),
+    "workers": ("workers", "workers", "List the workers: where, on what, doing what."),
     "train": ("train", "train", "Fine-tune here and now, without queue or page."),
     "search": ("search", "search", "Search what each block should have, and how much (NOAH)."),
     "evaluate": ("evaluate", "evaluate", "Score an adapter on labelled clouds."),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -40,11 +40,27 @@ def service_option(*names: str) -> Callable[[Callback], Callback]:
 @run_options
 @service_option("--service")
 @click.option("--name", help="What the run is called.  [default: METHOD on DATA]")
+@click.option(
+    "--on",
+    "place",
+    type=click.Choice(["any", "cpu", "cuda"]),
+    default="any",
+    show_default=True,
+    help="Which workers may take it.",
+)
+@click.option("--memory", type=float, metavar="GB", help="GPU memory that it needs; with --on cuda.")
 @click.option("--follow", is_flag=True, help="Stay and show its progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --follow one event a line.")
 @click.pass_context
 def submit(
-    ctx: click.Context, service: Path | None, name: str | None, follow: bool, as_json: bool, **options: Any
+    ctx: click.Context,
+    service: Path | None,
+    name: str | None,
+    place: Literal["any", "cpu", "cuda"],
+    memory: float | None,
+    follow: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Put a run into the queue of a running service. Takes the options of `train`.
 
@@ -52,12 +68,14 @@ def submit(
     Example:
       pointsmith submit --recipe demo --epochs 2 --follow
     """
+    from ...worker.capability import Needs
     from ..review import check_files
 
+    needs = Needs(place, memory)
     config = make_run(RunOptions(**options))
     check_files(config)
     with open_store(service) as store:
-        run = store.create(config, name=name)
+        run = store.create(config, name=name, needs=needs)
         if follow:
             click.echo(run.id, err=True)
             ctx.exit(follow_run(store, run.id, as_json))
@@ -161,9 +179,9 @@ def find_run(store: RunStore, text: str) -> Run:
     """Return the run with this id, or the only one whose id begins so; UserError when there is none, or several."""
     if len(text) == 24:
         return store.get(text)
-    found = [run for run in store.list(limit=max(1, store.count())) if run.id.startswith(text)]
+    found = store.find(text)
     if len(found) == 1:
-        return found[0]
+        return store.get(found[0])
     if not found:
         raise UserError("There is no such run", got=text, remedy="Look it up with `pointsmith runs`")
     raise UserError(f"{len(found)} runs begin so", got=text, expected="more of the id")
@@ -203,7 +221,7 @@ def follow_run(store: RunStore, run_id: str, as_json: bool) -> int:
     if run.error:
         click.echo(f"Error: {run.error.get('message', 'unknown')}", err=True)
     if run.state == "succeeded" and run.result and not as_json:
-        click.echo(f"Adapter: {run.folder / run.result.get('adapter', 'adapter')}")
+        click.echo(f"Adapter: {store.bring(run, str(run.result.get('adapter') or 'adapter'))}")
     return 0 if run.state == "succeeded" else 1
 
 
