@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,7 +65,7 @@ def fewshot(
     config = _config(RunOptions(**options), base, {"way": way, "shot": shot})
     folder = out or default_folder(f"fewshot-{config.method.kind}")
     if resume:
-        folds = folds or json.loads((folder / "report.json").read_text(encoding="utf-8"))["planned"]
+        folds = folds or _planned(folder)
     else:
         check_free(folder)
     try:
@@ -78,6 +80,14 @@ def fewshot(
     else:
         _show(report)
         click.echo(f"Report: {folder / 'report.json'}")
+
+
+def _planned(folder: Path | None) -> int:
+    """Return how many folds the task in a folder has; UserError for a folder of something else."""
+    place = folder / "report.json" if folder else None
+    if place is None or not place.is_file():
+        raise UserError("There is no few-shot task to resume", got=str(folder), expected="a folder with report.json")
+    return json.loads(place.read_text(encoding="utf-8"))["planned"]
 
 
 def _config(options: RunOptions, base: Path | None, task: dict[str, int | None]) -> RunConfig:
@@ -115,10 +125,8 @@ def _run(config: RunConfig, folder: Path, folds: int, device: str, as_json: bool
         if found is None:
             narrator = Narrator(stream)
             narrator.line(f"Fold {fold + 1} of {folds}")
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / CONFIG_NAME).write_text(config.to_yaml(), encoding="utf-8")
-            write_synced(folder / REPORT_NAME, report_on(config, done, folds).model_dump_json(indent=2).encode())
-            found = _fold(config, folder, fold, device, narrator)
+            with _begun(folder, config, report_on(config, done, folds)):
+                found = _fold(config, folder, fold, device, narrator)
         else:
             click.echo(f"Fold {fold + 1} of {folds} is finished: {percent(found.test_accuracy)}", file=stream)
         if found is None:
@@ -126,6 +134,27 @@ def _run(config: RunConfig, folder: Path, folds: int, device: str, as_json: bool
         done.append(found)
         write_synced(folder / REPORT_NAME, report_on(config, done, folds).model_dump_json(indent=2).encode())
     return report_on(config, done, folds)
+
+
+@contextmanager
+def _begun(folder: Path, config: RunConfig, report: FewShotReport) -> Iterator[None]:
+    """Write what a task resumes from; take it away again where its very first fold fails with nothing saved."""
+    from ...core.durable import write_synced
+    from ...core.training.fewshot import REPORT_NAME
+
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_NAME).write_text(config.to_yaml(), encoding="utf-8")
+    write_synced(folder / REPORT_NAME, report.model_dump_json(indent=2).encode())
+    try:
+        yield
+    except UserError:
+        if not report.folds and {each.name for each in folder.iterdir()} == {CONFIG_NAME, REPORT_NAME}:
+            for name in (CONFIG_NAME, REPORT_NAME):
+                (folder / name).unlink()
+            for place in made:
+                place.rmdir()
+        raise
 
 
 def _fold(config: RunConfig, folder: Path, fold: int, device: str, narrator: Narrator) -> FoldResult | None:

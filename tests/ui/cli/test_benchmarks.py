@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from layouts import fewshot_fold, modelnet_dat, scanobjectnn_tree
-
 from pointsmith.ui.cli.run_options import RunOptions, make_run
 
 from .conftest import TINY, Call, make_shapes
@@ -16,12 +15,7 @@ from .conftest import TINY, Call, make_shapes
 FEW = [*TINY, "--epochs", "2", "--way", "2", "--shot", "3"]
 
 
-def drawn(folder: Path) -> list[object]:
-    return ["fewshot", *FEW, "--data", folder, "--set", "data.test_share=0.4", "--folds", "3"]
-
-
 def test_folds_are_drawn_run_and_reported(call: Call, shapes: Path) -> None:
-    words = [*drawn(shapes)]
     config = json.dumps({"kind": "folder", "path": str(shapes), "test_share": 0.4})
     words = ["fewshot", *FEW, "--folds", "3", "--data", "fewshot", "--set", f"data.base={config}"]
     result = call(*words, "--set", "data.queries=4", "--out", "few", "--json")
@@ -42,9 +36,11 @@ def test_folds_are_drawn_run_and_reported(call: Call, shapes: Path) -> None:
 def test_any_clouds_become_folds_and_finished_ones_are_not_run_again(call: Call, shapes: Path) -> None:
     words = [*FEW, "--data", shapes, "--set", "data.test_share=0.4", "--out", "few"]
     refused = call("fewshot", *words)  # twenty test clouds a class are wanted, as published
-    assert refused.exit_code == 2 and "data.queries" in refused.stderr and not Path("few/fold-0").exists()
+    assert refused.exit_code == 2 and "data.queries" in refused.stderr and not Path("few").exists()
     base = Path("few.yaml")
-    base.write_text(f"data: {{kind: fewshot, queries: 4, base: {{kind: folder, path: {shapes}, test_share: 0.4}}}}\nselect: last\n")
+    base.write_text(
+        f"data: {{kind: fewshot, queries: 4, base: {{kind: folder, path: {shapes}, test_share: 0.4}}}}\nselect: last\n"
+    )
     words = ["fewshot", "--config", base, *FEW, "--out", "two", "--folds", "2"]
     assert call(*words).exit_code == 0
     stamp = Path("two/fold-0/adapter/adapter_model.safetensors").stat().st_mtime_ns
@@ -59,6 +55,8 @@ def test_any_clouds_become_folds_and_finished_ones_are_not_run_again(call: Call,
     assert again["result"]["test_accuracy"] == done["result"]["test_accuracy"]
     assert "is not empty" in call(*words).stderr
     assert "other settings" in call("fewshot", "--resume", "--out", "two", "--epochs", "5").stderr
+    Path("two/report.json").rename("elsewhere.json")
+    assert "no few-shot task to resume" in call("fewshot", "--resume", "--out", "two").stderr
 
 
 def test_published_folds_report_the_papers_protocol_as_such(call: Call, tmp_path: Path) -> None:
@@ -127,7 +125,16 @@ def test_the_data_sets_are_listed_and_recipes_run_on_them(call: Call, tmp_path: 
         assert run.data.kind == kind and run.data.path == tmp_path / name
     words = [*TINY[4:], "--set", "backbone.groups=8", "--set", "backbone.weights=random", "--epochs", "1"]
     result = call(
-        "train", "--backbone", "own", "--data", "scanobjectnn", "--set", f"data.path={tmp_path}", *words, "--out", "scan"
+        "train",
+        "--backbone",
+        "own",
+        "--data",
+        "scanobjectnn",
+        "--set",
+        f"data.path={tmp_path}",
+        *words,
+        "--out",
+        "scan",
     )
     assert result.exit_code == 0, result.stderr
     assert "ScanObjectNN hardest was published with 11416" in result.stdout
