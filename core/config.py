@@ -288,7 +288,7 @@ def _of_parts(data: Any) -> bool:
 
 
 def _for_parts(backbone: Any) -> Any:
-    """Return a backbone, plain or made, without a class token unless it says otherwise: so was segmentation published."""
+    """Return a backbone, plain or made, without a class token unless it has one by its own words, as published."""
     backbone = DemoBackboneConfig() if backbone is None else backbone
     if is_mapping(backbone):
         cls = choices("backbone").get(str(backbone.get("kind")))

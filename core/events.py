@@ -8,7 +8,6 @@ from pydantic import Field, TypeAdapter
 
 from .schema import Config
 
-
 Metric = Literal["accuracy", "mIoU"]
 """What fields called accuracy hold: the share of inputs that are right, or, where points have parts, the mean over
 clouds of the mean intersection over union of their parts."""

@@ -40,9 +40,7 @@ _SCAN = Benchmark(2048, 128, "none", SCANOBJECTNN)
 _MODELNET = Benchmark(1024, 64, "unit-sphere", MODELNET40)
 _MODELNET_4K = Benchmark(4096, 256, "unit-sphere", MODELNET40)
 _MODELNET_8K = Benchmark(8192, 512, "unit-sphere", MODELNET40)
-_SHAPENETPART = Benchmark(
-    2048, 128, "unit-sphere", tuple(SHAPENETPART), numbered_parts(SHAPENETPART.values())
-)
+_SHAPENETPART = Benchmark(2048, 128, "unit-sphere", tuple(SHAPENETPART), numbered_parts(SHAPENETPART.values()))
 # Point-BERT's own ScanObjectNN models have forty outputs (`cls_dim: 40` in its configs); no label ever reached the last
 # twenty-five, so their names say that they mean nothing.
 _SCAN_OF_40 = Benchmark(1024, 64, "none", (*SCANOBJECTNN, *(f"unused {i}" for i in range(15, 40))))

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from .adapters import Adapter, AdapterConfig, load_adapter
-from .data.clouds import Preparation, check_cloud, normalize
+from .data.clouds import Preparation, check_cloud, normalize, upright
 from .data.feed import to_input
 from .data.part_clouds import first_parts, prepared
 from .data.picture import ImagePreparation, as_rgb, fit, image_of, read_image
@@ -82,7 +82,7 @@ def prepare(points: np.ndarray, preparation: Preparation, least: int, name: str 
     if len(points) > preparation.points:
         chosen = farthest_points(torch.from_numpy(points)[None], preparation.points)[0].numpy()
         points = points[chosen]
-    return normalize(points, preparation.normalize)
+    return normalize(upright(points, preparation.up), preparation.normalize)
 
 
 class Predictor:

@@ -99,20 +99,24 @@ def read_labelled(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         if beside is not None:
             points, labels = _cloud(path, name)[:, :3], np.loadtxt(beside, ndmin=1, dtype=np.float64)
         else:
-            table, column = _table(path) if path.suffix.lower() in _TABLES else (_cloud(path, name), -1)
-            if table.shape[1] < 4:
+            points, labels = _table(path) if path.suffix.lower() in _TABLES else _split(_cloud(path, name))
+            if not len(labels) and len(points):
                 raise UserError(
                     f"{name} has no labels",
-                    got=f"{table.shape[1]} columns",
+                    got=f"{points.shape[1]} columns",
                     expected=f"a fourth column, or a file {path.stem}.seg with a label a line",
                 )
-            points, labels = table[:, :3], table[:, column]
     except (ValueError, OSError, MemoryError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"{name} cannot be read: {reason}") from error
     if labels.ndim != 1 or len(labels) != len(points):
         raise UserError(f"{name} has not one label for each point", got=labels.shape, expected=f"({len(points)},)")
     return points, whole_numbers(labels, name)
+
+
+def _split(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (points, labels) of an array whose last column is the label; of one without, no labels."""
+    return array[:, :3], array[:, -1] if array.shape[1] > 3 else np.zeros(0)
 
 
 def _cloud(path: Path, name: str) -> np.ndarray:
@@ -122,17 +126,24 @@ def _cloud(path: Path, name: str) -> np.ndarray:
     return found[0]
 
 
-def _table(path: Path) -> tuple[np.ndarray, int]:
-    """Return (all columns of a text table, which one is the label); up to ten lines may stand before the numbers."""
+def _table(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return (points (N, 3), labels (N,)) of a text table; up to ten lines may stand before the numbers.
+
+    A header that names its columns is believed; without one x, y, z come first and the label last.
+    """
     lines = [line for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
     for at, line in enumerate(lines[:11]):
         separator = ";" if ";" in line else "," if "," in line else None
-        cells = [cell.strip().strip('"').lower() for cell in line.strip("/# ").split(separator)]
-        if _is_number(cells[0]):
-            table = np.loadtxt(lines[at:], delimiter=separator, ndmin=2, comments="#", dtype=np.float64)
-            titles = [cell.strip().strip('"').lower() for cell in lines[at - 1].strip("/# ").split(separator)] if at else []
-            known = [titles.index(one) for one in _COLUMN_NAMES if one in titles and len(titles) == table.shape[1]]
-            return table, known[0] if known else -1
+        if not _is_number(line.split(separator)[0]):
+            continue
+        table = np.loadtxt(lines[at:], delimiter=separator, ndmin=2, comments="#", dtype=np.float64)
+        titles = [cell.strip(' "').lower() for cell in lines[at - 1].strip("/# ").split(separator)] if at else []
+        titles = titles if len(titles) == table.shape[1] else []
+        known = next((titles.index(one) for one in _COLUMN_NAMES if one in titles), None)
+        if known is None and table.shape[1] < 4:
+            return table, np.zeros(0)
+        xyz = [titles.index(axis) for axis in "xyz"] if {"x", "y", "z"} <= set(titles) else [0, 1, 2]
+        return table[:, xyz], table[:, -1 if known is None else known]
     raise ValueError("no line of numbers was found at its beginning")
 
 
@@ -176,9 +187,13 @@ def _given_names(path: Path) -> dict[str, tuple[str, ...]]:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{NAMES} is not valid JSON") from error
-    if not is_mapping(content) or not all(isinstance(own, list) and own for own in content.values()):
+    if not is_mapping(content) or not all(map(_is_list, content.values())):
         raise UserError(f"{NAMES} has another form", expected='{"chair": ["seat", "leg"], …}')
     return {category: tuple(map(str, own)) for category, own in content.items()}
+
+
+def _is_list(content: Any) -> bool:
+    return isinstance(content, list) and bool(content)
 
 
 def _numbered(

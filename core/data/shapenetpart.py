@@ -94,7 +94,10 @@ def _root(top: Path, name: str) -> Path:
 
 
 def _listed(root: Path, which: str, name: str) -> _Listed:
-    categories = dict(line.lower().split()[1::-1] for line in _lines(root / _CATEGORIES, name))
+    rows = [line.lower().split() for line in _lines(root / _CATEGORIES, name)]
+    if any(len(row) != 2 for row in rows):
+        raise UserError(f"{_CATEGORIES} has another form", expected="a category and its folder in each line")
+    categories = {folder: category for category, folder in rows}
     strange = sorted(set(categories.values()) - set(SHAPENETPART))
     if strange:
         raise UserError(f"{_CATEGORIES} names an unknown category", got=strange[0], expected=", ".join(SHAPENETPART))
@@ -180,7 +183,9 @@ def _read(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         try:
             values: np.ndarray = np.fromstring(text.decode("ascii"), dtype=np.float64, sep=" ")
         except (DeprecationWarning, ValueError) as error:
-            raise UserError(f"{name} holds something that is no number", expected="lines of x y z nx ny nz part") from error
+            raise UserError(
+                f"{name} holds something that is no number", expected="lines of x y z nx ny nz part"
+            ) from error
     lines = sum(1 for line in text.splitlines() if line.strip())
     if not lines or len(values) != lines * _COLUMNS:
         raise UserError(

@@ -42,9 +42,7 @@ class PartHead(nn.Module):
         self.parts, self.categories, self.lead = parts, categories, lead
         hidden, width = config.hidden, levels * dim
         label = max(1, hidden // 4)
-        self.label = nn.Sequential(
-            nn.Linear(categories, label, bias=False), nn.BatchNorm1d(label), nn.LeakyReLU(0.2)
-        )
+        self.label = nn.Sequential(nn.Linear(categories, label, bias=False), nn.BatchNorm1d(label), nn.LeakyReLU(0.2))
         self.near = nn.Sequential(
             nn.Linear(3 + width, 4 * dim),
             nn.BatchNorm1d(4 * dim),
@@ -100,9 +98,7 @@ def nearest_weights(points: Tensor, centres: Tensor) -> Tensor:
 
     Zero elsewhere, one in sum. As a matrix the mixing is one product, of which the gradient adds up in a fixed order.
     """
-    squared = sum(
-        (points[:, :, None, axis] - centres[:, None, :, axis]).square() for axis in range(points.shape[-1])
-    )
+    squared = sum((points[:, :, None, axis] - centres[:, None, :, axis]).square() for axis in range(points.shape[-1]))
     assert isinstance(squared, Tensor)
     nearest = squared.topk(min(_NEIGHBOURS, centres.shape[1]), dim=2, largest=False)
     share = 1 / (nearest.values + _CLOSEST)

@@ -18,7 +18,6 @@ from .transformer import initialise, make_blocks
 from .trunk import BlockShape, Positions, Trunk, TrunkConfig, TrunkShape
 from .tuned import tuned
 
-
 CLASS_TOKEN = ("cls_token", "cls_pos")
 
 

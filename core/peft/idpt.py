@@ -130,7 +130,7 @@ class IDPT(Method):
 
 
 class PlainGenerator(nn.Module):
-    """Patches (B, G, D) to one prompt (B, 1, D): mixed, and their maximum; the last layer of `PromptGenerator` alone."""
+    """Patches (B, G, D) to one prompt (B, 1, D): the last layer of `PromptGenerator` alone, and the maximum."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()

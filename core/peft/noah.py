@@ -252,7 +252,11 @@ class NOAH(Method):
         self.adapters = nn.ModuleDict({i: SlicedAdapter(d, b.adapter, dropout) for i, b, d in numbered if b.adapter})
         self.loras = nn.ModuleDict({i: SlicedLowRank(d, b.lora, dropout) for i, b, d in numbered if b.lora})
         self.prompts = nn.ModuleDict(
-            {i: SlicedPrompts(d, b.prompts, dropout, max(most, b.prompts), shape.lead) for i, b, d in numbered if b.prompts}
+            {
+                i: SlicedPrompts(d, b.prompts, dropout, max(most, b.prompts), shape.lead)
+                for i, b, d in numbered
+                if b.prompts
+            }
         )
         self.take_off = TakeOff(shape.lead)
         self._apply_plan(plan)

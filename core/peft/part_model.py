@@ -12,7 +12,6 @@ from ..models.trunk import Trunk
 from .method import Method
 from .tuned_model import Tuned
 
-
 _AT_ONCE = 8192
 """Points that are answered together when a cloud has more than the model sees."""
 
@@ -44,5 +43,8 @@ class TunedForParts(Tuned):
         `seen` (M, 3) are the points of the same cloud that the backbone sees; `category` (1,) int64.
         """
         levels, centres = self.trunk.read_levels(seen[None])
-        parts = [self.head(levels, some[None], centres, category)[0].float().cpu() for some in asked.split(_AT_ONCE)]
-        return torch.cat(parts), centres[0]
+        found: list[Tensor] = []
+        for start in range(0, len(asked), _AT_ONCE):
+            some = asked[None, start : start + _AT_ONCE]
+            found.append(self.head(levels, some, centres, category)[0].float().cpu())
+        return torch.cat(found), centres[0]

@@ -42,6 +42,8 @@ VIT_B = TrunkShape(
     patches=196,
     fresh=frozenset(),
     insertable=True,
+    lead=1,
+    levels=(),
     pools=("cls",),
     head="linear",
 )
