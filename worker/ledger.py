@@ -49,7 +49,7 @@ class Ledger:
         self.address = address
         self.timing = timing
         self.redis: Any = address.client(retries=retries)  # redis-py's own types allow every answer to be awaitable
-        names = ("CREATE", "CLAIM", "RENEW", "APPEND", "FINISH", "CANCEL", "DELETE", "REAP", "OVERDUE")
+        names = ("CREATE", "CLAIM", "RENEW", "APPEND", "FINISH", "CANCEL", "DELETE", "REAP", "OVERDUE", "OWNED")
         self._scripts = {name: self.redis.register_script(getattr(scripts, name)) for name in names}
 
     def close(self) -> None:
@@ -181,6 +181,11 @@ class Ledger:
         """Forget the run; False when it is running."""
         keys = [self.key(name) for name in ("queued", "leases", "runs", "ended")]
         return bool(self._call("DELETE", [self._run(run_id), self.key("ev", run_id), *keys], run_id))
+
+    def owned(self, owner: str, limit: int, offset: int) -> tuple[list[str], int]:
+        """The ids of an owner's runs, newest first, and how many there are in all."""
+        *found, count = self._call("OWNED", [self.key("runs")], scripts.PREFIX, owner, limit, offset)
+        return found, int(count)
 
     def reap(self, error: Mapping[str, Any]) -> list[tuple[str, State, str]]:
         """Take the runs from workers whose lease has ended; each with its state afterwards and its queue."""

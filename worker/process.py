@@ -18,6 +18,7 @@ from celery.signals import worker_process_init, worker_shutting_down
 
 from .celery_app import EVENTS, TASK, make_app
 from .connection import RedisAddress
+from .scrub import guard_output
 from .settings import ADDRESS, WorkerSettings
 from .store import RunStore
 from .supervisor import Supervisor
@@ -97,4 +98,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    guard_output()
     main(sys.argv[1:])

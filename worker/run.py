@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..core.durable import write_synced
 from ..core.errors import UserError
 from .capability import Needs
+from .scrub import scrubber
 
 State = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 FINAL: tuple[State, ...] = ("succeeded", "failed", "cancelled")
@@ -23,8 +24,8 @@ class Run:
 
     `position` is the place in the queue (1 = next), None unless queued. `progress` is the last known stage, epoch,
     epochs, step, steps, eta_seconds, loss and message, as far as they are known. `error` is
-    {"kind": memory|nan|data|device|disk|network|bug|user|lost, "message": one sentence, "log": the last lines},
-    `result` the Finished event. `cancelling` is set between the wish and the end of a running trainer.
+    {"kind": one of failures.Kind, "message": one sentence, "log": the last lines}, `result` the Finished event.
+    `cancelling` is set between the wish and the end of a running trainer. `owner` started it; empty: the operator.
     """
 
     id: str
@@ -43,6 +44,7 @@ class Run:
     folder: Path
     cancelling: bool = False
     needs: Needs = field(default_factory=Needs)
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def last_lines(path: Path, lines: int) -> list[str]:
-    """The last lines of a text file, reading only its end; [] when there is none. Hub tokens are blacked out."""
+    """The last lines of a text file, reading only its end; [] when there is none. Secrets are blacked out."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -97,6 +99,6 @@ def last_lines(path: Path, lines: int) -> list[str]:
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return []
-    found = re.sub(r"hf_[A-Za-z0-9]{20,}", "hf_***", text).removesuffix("\n").split("\n")
+    found = scrubber()(text).removesuffix("\n").split("\n")
     # A progress bar rewrites one line with carriage returns; only what it showed last is of interest.
     return [line.rstrip("\r").rpartition("\r")[2] for line in found][-lines:] if lines > 0 and text else []

@@ -152,6 +152,19 @@ redis.call('DEL', KEYS[1], KEYS[2])
 return 1
 """
 
+# KEYS runs; ARGV prefix owner limit offset; the ids of an owner's runs, newest first, then how many there are in all
+OWNED = """
+local found, seen = {}, 0
+for _, id in ipairs(redis.call('ZREVRANGE', KEYS[1], 0, -1)) do
+  if redis.call('HGET', ARGV[1] .. 'run:' .. id, 'owner') == ARGV[2] then
+    seen = seen + 1
+    if seen > tonumber(ARGV[4]) and #found < tonumber(ARGV[3]) then found[#found + 1] = id end
+  end
+end
+found[#found + 1] = tostring(seen)
+return found
+"""
+
 # KEYS leases queued; ARGV prefix budget error; id, state, queue, id... of the runs taken from dead workers
 REAP = (
     _COMMON

@@ -19,7 +19,8 @@ from .celery_app import NEW, send_hint
 from .connection import RedisAddress, Unreachable
 from .ledger import Fields, Ledger
 from .run import FINAL, Run, WorkerInfo, is_run_id, last_lines, read_json, run_folder, write_json
-from .timeline import Cursor, tell, tokens
+from .scrub import holds_token
+from .timeline import Cursor, events_file, tell, tokens
 from .timing import Timing
 
 STALE_WORKER = 60.0
@@ -51,10 +52,19 @@ class RunStore:
         """Give the connections back."""
         self.ledger.close()
 
-    def create(self, config: Jsonable | Mapping[str, Any], *, name: str | None = None, needs: Needs = Needs()) -> Run:
+    def create(
+        self,
+        config: Jsonable | Mapping[str, Any],
+        *,
+        name: str | None = None,
+        needs: Needs = Needs(),
+        owner: str = "",
+        after: Run | None = None,
+    ) -> Run:
         """Accept a validated configuration; when this returns, the run survives any crash and will be run.
 
-        `needs` says which workers may take it. Raises Unreachable when Redis does not answer, UserError when the disk
+        `needs` says which workers may take it; it goes on from the checkpoint of `after`, an ended run of the same
+        configuration whose folder is here. Raises Unreachable when Redis does not answer, UserError when the disk
         or the artefact store refuses; nothing is left then.
         """
         settings: dict[str, Any] = dict(config) if isinstance(config, Mapping) else json.loads(config.model_dump_json())
@@ -62,6 +72,10 @@ class RunStore:
             settings = uploads.portable(settings, self.data_dir)
             for upload, place in uploads.named(settings, self.data_dir).items():
                 self.artefacts.put_upload(upload, place)
+        if holds_token(json.dumps(settings) + (name or "")):
+            raise UserError(
+                "The settings or the name hold an access token", remedy="Take it out; workers have their own (HF_TOKEN)"
+            )
         run_id = secrets.token_hex(12)
         folder = run_folder(self.data_dir, run_id)
         record = {
@@ -70,9 +84,12 @@ class RunStore:
             "state": "queued",
             "config": settings,
             "needs": asdict(needs),
+            "owner": owner,
         }
         try:
             folder.mkdir(parents=True, mode=0o700)
+            if after is not None:
+                record["attempt"] = _carry_over(after.folder, folder)
             write_json(folder / "run.json", record)
             self.ledger.create(run_id, _fields(record))
             run = self.get(run_id)
@@ -97,10 +114,14 @@ class RunStore:
             raise _unknown(run_id)
         return self._run(fields, rank)
 
-    def list(self, limit: int = 100, offset: int = 0) -> list[Run]:
-        """The runs, newest first."""
+    def list(self, limit: int = 100, offset: int = 0, owner: str | None = None) -> list[Run]:
+        """The runs of one owner or of all, newest first."""
+        if limit <= 0:
+            return []
+        ids: Any = self.ledger.owned(owner, limit, offset)[0] if owner is not None else None
         with self.address.answering():
-            ids = self.ledger.redis.zrevrange(self.ledger.key("runs"), offset, offset + limit - 1) if limit > 0 else []
+            if ids is None:
+                ids = self.ledger.redis.zrevrange(self.ledger.key("runs"), offset, offset + limit - 1)
             pipe = self.ledger.redis.pipeline(transaction=False)
             for run_id in ids:
                 pipe.hgetall(self.ledger.key("run", run_id))
@@ -108,8 +129,10 @@ class RunStore:
             found = pipe.execute()
         return [self._run(fields, rank) for fields, rank in zip(found[::2], found[1::2], strict=True) if fields]
 
-    def count(self) -> int:
-        """How many runs there are."""
+    def count(self, owner: str | None = None) -> int:
+        """How many runs there are, of one owner or of all."""
+        if owner is not None:
+            return self.ledger.owned(owner, 0, 0)[1]
         with self.address.answering():
             return int(self.ledger.redis.zcard(self.ledger.key("runs")))
 
@@ -228,6 +251,7 @@ class RunStore:
                 "finished": run.finished,
                 "config": json.loads(config),  # as it was accepted: the trainer compares its checkpoint's with it
                 "needs": asdict(run.needs),
+                "owner": run.owner,
                 "progress": run.progress,
                 "error": run.error,
                 "result": run.result,
@@ -297,14 +321,23 @@ class RunStore:
             folder=run_folder(self.data_dir, fields["id"]),
             cancelling=fields.get("cancel") == "1",
             needs=needs_of(json.loads(fields.get("needs") or "{}")),
+            owner=fields.get("owner", ""),
         )
+
+
+def _carry_over(old: Path, new: Path) -> int:
+    """Copy what a run goes on from, checkpoint and events, into another's folder; the last attempt it tells of."""
+    shutil.copytree(old / "checkpoint", new / "checkpoint")
+    for token in tokens(old):
+        shutil.copyfile(events_file(old, token), events_file(new, token))
+    return max(tokens(old), default=0)
 
 
 def _fields(record: Mapping[str, Any]) -> dict[str, object]:
     """A record as the flat texts of a Redis hash; what is None is left out."""
     fields: dict[str, object] = {key: record[key] for key in ("name", "state", "config")}
     needs = needs_of(record.get("needs"))
-    fields |= {"needs": asdict(needs), "queue": needs.queue}
+    fields |= {"needs": asdict(needs), "queue": needs.queue, "owner": str(record.get("owner") or "")}
     fields.update({key: record[key] for key in ("started", "finished", "attempt") if record.get(key) is not None})
     fields.update({key: record[key] for key in ("progress", "error", "result") if record.get(key)})
     return {key: json.dumps(value) if isinstance(value, dict) else str(value) for key, value in fields.items()}

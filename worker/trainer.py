@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import UserError
 from .failures import kind_of
 from .run import last_lines, read_json, write_json
+from .scrub import guard_output, scrubber
 from .timeline import events_file
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def learn(config: dict[str, Any], folder: Path, device: str, stop: Callable[[], 
 
 
 class Stop:
-    """The wish to end, from a signal or from the closed standard input."""
+    """The wish to end, from a signal or from the closed standard input, and how far the run is."""
 
     def __init__(self) -> None:
         self.wished = False
         self.busy = False
         """A training step or a checkpoint may be under way; before that there is nothing to save."""
+        self.stage = ""
+        """What the run last said to be at."""
 
     def __call__(self) -> bool:
         return self.wished
@@ -80,6 +83,7 @@ def main(arguments: list[str], learn: Learn = learn) -> int:
     """Run one attempt; returns the exit code."""
     folder, token, device = Path(arguments[0]), int(arguments[1]), arguments[2]
     faulthandler.enable()
+    guard_output()
     stop = Stop()
     stop.watch()
     lock = take_folder(folder)
@@ -90,12 +94,12 @@ def main(arguments: list[str], learn: Learn = learn) -> int:
         return _attempt(folder, token, device, stop, learn)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr, flush=True)
-        _write_error(folder, error)
+        _write_error(folder, error, stop.stage)
         return USER
     except Exception as error:
         traceback.print_exc()
         sys.stderr.flush()
-        _write_error(folder, error)
+        _write_error(folder, error, stop.stage)
         return BUG
     finally:
         os.close(lock)
@@ -122,11 +126,13 @@ def _attempt(folder: Path, token: int, device: str, stop: Stop, learn: Learn) ->
     if record is None or not isinstance(record.get("config"), dict):
         raise UserError("The run's file is missing or damaged", got=str(folder / "run.json"))
     last: Event | None = None
+    scrub = scrubber()
     # Unbuffered: a line is with the kernel, and so survives a kill, before the next step begins.
     with events_file(folder, token).open("ab", buffering=0) as file:
         for event in learn(record["config"], folder, device, stop):
             stop.busy = True
-            file.write(event.model_dump_json().encode() + b"\n")
+            stop.stage = event.stage if event.kind == "stage" else stop.stage
+            file.write(scrub(event.model_dump_json()).encode() + b"\n")
             line = say(event)
             if line:
                 print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
@@ -164,9 +170,9 @@ def say(event: Event) -> str:
     return "finished" if event.kind == "finished" else ""
 
 
-def _write_error(folder: Path, error: Exception) -> None:
+def _write_error(folder: Path, error: Exception, stage: str) -> None:
     message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    kind = kind_of(error)
+    message, kind = scrubber()(message), kind_of(error, stage)
     try:
         write_json(folder / "error.json", {"kind": kind, "message": message, "log": last_lines(folder / "log.txt", 40)})
     except OSError as trouble:  # a full disk, most likely; the supervisor still has the exit code and the log

@@ -117,7 +117,7 @@ def test_running_cancel(service: Service, die: str | None) -> None:
     until(lambda: not [p for p in processes_on(service.data_dir) if run.id in " ".join(p.cmdline())], 1, "the end")
 
 
-@pytest.mark.parametrize(("die", "kind"), [("user", "user"), ("bug", "bug"), ("memory", "memory")])
+@pytest.mark.parametrize(("die", "kind"), [("user", "data"), ("bug", "bug"), ("memory", "memory")])
 def test_errors_are_final(service: Service, die: str, kind: str) -> None:
     run = service.store.create({"steps": 3, "seconds": 0, "die": die})
     ended = _wait(service, run, "failed")

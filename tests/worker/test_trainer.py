@@ -59,7 +59,7 @@ def test_success(data: Path, start: Start) -> None:
 @pytest.mark.parametrize(
     ("die", "code", "kind", "words"),
     [
-        ("user", 2, "user", "The folder has no clouds: 'nowhere'."),
+        ("user", 2, "data", "The folder has no clouds: 'nowhere'."),
         ("bug", 1, "bug", "ValueError: seven is not eight"),
         ("memory", 1, "memory", "MemoryError: no more"),
     ],

@@ -1,0 +1,92 @@
+"""The runs as one visitor may see and touch them: those of others are to him as if they did not exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import UserError
+from .capability import Needs
+from .run import Run, WorkerInfo
+from .store import Jsonable, RunStore
+
+
+class OwnRuns:
+    """The store, for one owner; `owner` None stands for whoever uses a page without logins, and sees every run.
+
+    Every method asks the store whose run it is before it reads or does anything. UserError as of the store.
+    """
+
+    def __init__(self, store: RunStore, owner: str | None) -> None:
+        self._store, self.owner = store, owner
+
+    def get(self, run_id: str) -> Run:
+        """The run as it stands; a run of somebody else is as unknown as one that never was."""
+        run = self._store.get(run_id)
+        if self.owner is not None and run.owner != self.owner:
+            raise UserError("There is no such run", got=run_id, remedy="Look the id up in the list of runs")
+        return run
+
+    def list(self, limit: int = 100, offset: int = 0) -> list[Run]:
+        """The runs, newest first."""
+        return self._store.list(limit, offset, self.owner)
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._store.count(self.owner)
+
+    def create(
+        self,
+        config: Jsonable | Mapping[str, Any],
+        *,
+        name: str | None = None,
+        needs: Needs = Needs(),
+        after: Run | None = None,
+    ) -> Run:
+        """Queue a run of this visitor; `after` must be one, too."""
+        if after is not None:
+            after = self.get(after.id)
+        return self._store.create(config, name=name, needs=needs, owner=self.owner or "", after=after)
+
+    def events(self, run_id: str, after: str = "0") -> tuple[list[dict[str, Any]], str]:
+        """The events behind a cursor, and the cursor for the next call."""
+        self.get(run_id)
+        return self._store.events(run_id, after)
+
+    def log(self, run_id: str, lines: int = 40) -> list[str]:
+        """The last lines that the trainer printed."""
+        self.get(run_id)
+        return self._store.log(run_id, lines)
+
+    def cancel(self, run_id: str) -> Run:
+        """End the run."""
+        self.get(run_id)
+        return self._store.cancel(run_id)
+
+    def delete(self, run_id: str) -> None:
+        """Remove an ended or queued run with everything in its folder."""
+        self.get(run_id)
+        self._store.delete(run_id)
+
+    def bring(self, run: Run, part: str) -> Path:
+        """A part of an ended run's folder, fetched first where another machine made it."""
+        return self._store.bring(self.get(run.id), part)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers; to a visitor with a login, what they run is told of his own runs only."""
+        found = self._store.workers()
+        if self.owner is None:
+            return found
+        return [_discreet(worker, self) for worker in found]
+
+
+def _discreet(worker: WorkerInfo, runs: OwnRuns) -> WorkerInfo:
+    if worker.running is None:
+        return worker
+    try:
+        runs.get(worker.running)
+    except UserError:
+        return replace(worker, running="")
+    return worker
