@@ -1,4 +1,4 @@
-"""The whole page: header and three tabs, and what leads from one tab to another."""
+"""The whole page: header and four tabs, and what leads from one tab to another."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import gradio as gr
 from ..core.errors import UserError
 from ..worker.store import RunStore
 from . import pieces
+from .data_page import Checked, DataPage
+from .handover import handed
 from .predict_page import PredictPage
 from .runs_page import RunsPage, address
 from .theme import logo
@@ -21,7 +23,7 @@ _DRAFT_KEY = "pointsmith-form"
 _FOLLOW_ADDRESS = """
 window.addEventListener('popstate', () => {
   const named = new URL(location).searchParams;
-  trigger('moved', {run: named.get('run') || '', adapter: named.get('adapter') || ''});
+  trigger('moved', {run: named.get('run') || '', adapter: named.get('adapter') || '', data: named.get('data') || ''});
 });
 """
 
@@ -41,6 +43,8 @@ class Page:
             with gr.Tabs(selected="train", elem_id="tabs") as self.tabs:
                 with gr.Tab("Train", id="train") as self.train_tab:
                     self.train = TrainPage(store, data_dir / "uploads")
+                with gr.Tab("Data", id="data") as self.data_tab:
+                    self.data = DataPage(data_dir)
                 with gr.Tab("Runs", id="runs") as self.runs_tab:
                     self.runs = RunsPage(store)
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
@@ -54,6 +58,7 @@ class Page:
         train.wire(self.draft)
         runs.wire()
         predict.wire()
+        self.data.wire()
         state = [runs.selected, runs.sent]
         shown = [*runs.outputs, runs.sent, runs.selected]
         which = [predict.adapter, predict.folder]
@@ -66,6 +71,8 @@ class Page:
         restored.then(train.preview, train.inputs, train.previewed, **quiet)
 
         self.top.moved(self._moved, None, [self.tabs, *shown, predict.adapter], **quiet)  # type: ignore[attr-defined]
+
+        self._wire_data(quiet, hidden)
 
         begun = train.start.click(
             self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **quiet
@@ -94,14 +101,37 @@ class Page:
             None, predict.adapter, None, js=address("adapter"), **hidden
         )
 
+    def _wire_data(self, quiet: dict[str, Any], hidden: dict[str, Any]) -> None:
+        train, data = self.train, self.data
+        self.blocks.load(self._open_data, None, data.shown, **quiet)
+        self.top.moved(self._moved_data, None, data.shown, **quiet)  # type: ignore[attr-defined]
+        self.data_tab.select(None, data.selected, None, js=address("data"), **hidden)
+        data.selected.change(None, data.selected, None, js=_UNLESS_EMPTY.replace("'run'", "'data'"), **hidden)
+        used = data.use.click(self._use, [data.checked, train.kinds["backbone"]], [self.tabs, *train.inputs], **quiet)
+        used.then(train.preview, train.inputs, train.previewed, **quiet)
+
+    def _open_data(self, request: gr.Request) -> list[Any]:
+        return self.data.pick(_named(request, "data"))
+
+    def _moved_data(self, event: gr.EventData) -> list[Any]:
+        return self.data.pick(str(event.data))  # type: ignore[attr-defined]
+
+    def _use(self, checked: Checked | None, backbone: str) -> list[Any]:
+        """Fill a checked data set into the form and go there."""
+        if checked is None:
+            raise gr.Error("Check the data set again first.", title="Data", print_exception=False)
+        updates = handed(checked.config, self.train.form.settings, self.train.keys, backbone)
+        return [gr.Tabs(selected="train"), *updates]
+
     def _arrive(self, request: gr.Request) -> list[Any]:
-        """Open what the address names: `?run=` a run, `?adapter=` an adapter; else the first tab."""
-        run, adapter = request.query_params.get("run") or "", request.query_params.get("adapter") or ""
-        return self._go(run, adapter, "train")
+        """Open what the address names: `?run=` a run, `?adapter=` an adapter, `?data=` data; else the first tab."""
+        otherwise = "data" if _named(request, "data") else "train"
+        return self._go(_named(request, "run"), _named(request, "adapter"), otherwise)
 
     def _moved(self, event: gr.EventData) -> list[Any]:
         """Follow the browser's back and forward buttons, which change the address only."""
-        return self._go(str(event.run), str(event.adapter), "runs")  # type: ignore[attr-defined]
+        otherwise = "data" if event.data else "runs"  # type: ignore[attr-defined]
+        return self._go(str(event.run), str(event.adapter), otherwise)  # type: ignore[attr-defined]
 
     def _go(self, run: str, adapter: str, otherwise: str) -> list[Any]:
         tab = "runs" if run else "predict" if adapter else otherwise
@@ -115,6 +145,10 @@ class Page:
             stay = [gr.skip()] * (len(self.runs.outputs) + 3)
             return [pieces.notice("error", [str(error)]), *stay]
         return ["", gr.Tabs(selected="runs"), *self.runs.refresh(run.id, sent)]
+
+
+def _named(request: gr.Request, key: str) -> str:
+    return request.query_params.get(key) or ""
 
 
 _UNLESS_EMPTY = f"(id) => {{ if (id) ({address('run', push=True)})(id); }}"

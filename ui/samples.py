@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from ..core.config import RunConfig
-from ..core.data.clouds import Clouds
+from ..core.data.clouds import Clouds, lying
 from ..core.data.config import DemoData
 from ..core.data.dataset import Split
 from ..core.data.images import Images
@@ -53,7 +53,11 @@ class Samples:
         if not len(fits):
             raise UserError(f"The test {part.noun} hold no {name}", remedy="Choose another class")
         index = int(fits[secrets.randbelow(len(fits))])
-        return Sample(_given(part, index), classes[int(part.labels[index])], part.names[index])
+        return Sample(
+            _given(part, index, getattr(run.data.preparation, "up", "y")),
+            classes[int(part.labels[index])],
+            part.names[index],
+        )
 
     def _test_part(self, run: RunConfig) -> tuple[Split, tuple[str, ...]]:
         key = run.data.model_dump_json()
@@ -67,9 +71,9 @@ class Samples:
             return self._loaded[1], self._loaded[2]
 
 
-def _given(part: Split, index: int) -> np.ndarray:
+def _given(part: Split, index: int, up: str) -> np.ndarray:
     """Return one input as a person would give it: the points of a cloud, the whole picture of an image."""
     if isinstance(part, Images):
         return np.asarray(read_image(part.files[index], part.names[index]))
     assert isinstance(part, Clouds)
-    return part.points[index]
+    return lying(part.points[index], up)

@@ -111,9 +111,15 @@ def upright(points: np.ndarray, up: str) -> np.ndarray:
     fixed = "xyz".index(up[-1])
     # A turn in the plane of y and the axis; the third axis stays.
     sign = 1 if up[0] != "-" else -1
-    turned = points.copy()
+    turned: np.ndarray = np.array(points)
     turned[..., 1], turned[..., fixed] = sign * points[..., fixed], -sign * points[..., 1]
     return turned
+
+
+def lying(points: np.ndarray, up: str) -> np.ndarray:
+    """Return clouds (…, 3) turned back to how they lay before `upright`."""
+    opposite = {"y": "y", "-y": "-y", "x": "-x", "-x": "x", "z": "-z", "-z": "z"}
+    return upright(points, opposite[up])
 
 
 def normalize(points: np.ndarray, how: str) -> np.ndarray:

@@ -9,6 +9,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -179,16 +180,16 @@ def groups_of_copies(forms: Sequence[np.ndarray | str | None]) -> list[list[int]
 
 
 def _near(forms: list[np.ndarray]) -> list[list[int]]:
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import cKDTree
-
+    sparse: Any = import_module("scipy.sparse")
+    graph: Any = import_module("scipy.sparse.csgraph")
+    spatial: Any = import_module("scipy.spatial")
     if len(forms) < 2:
         return []
-    pairs = cKDTree(np.stack(forms)).query_pairs(COPY_TOLERANCE, p=np.inf, output_type="ndarray")
-    linked = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(forms),) * 2)
+    pairs: np.ndarray = spatial.cKDTree(np.stack(forms)).query_pairs(COPY_TOLERANCE, p=np.inf, output_type="ndarray")
+    linked = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(forms),) * 2)
     groups: dict[int, list[int]] = {}
-    for i, group in enumerate(connected_components(linked, directed=False)[1].tolist()):
+    numbers: list[int] = graph.connected_components(linked, directed=False)[1].tolist()
+    for i, group in enumerate(numbers):
         groups.setdefault(group, []).append(i)
     return [group for group in groups.values() if len(group) > 1]
 

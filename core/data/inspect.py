@@ -11,10 +11,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import TypeAdapter
 
+from .clouds import Preparation, lying, upright
 from .config import DataConfig, FolderData, H5Data, ImagesData
 from .facts import Item, up_axis
 from .problems import Problem, find_problems, whose_label
 from .survey import Limits, Looked, found_in, look_at, look_through
+from .thumbnail import cloud_picture, cloud_preview, preview_points
 from .trial import Trial, trial
 
 
@@ -47,6 +49,8 @@ class Report:
     problems: list[Problem]
     trial: Trial
     pictures: list[Item] = field(default_factory=list[Item])
+    drawn_up: str = "y"
+    """Which axis of the files points up in the pictures."""
     seconds: float = 0.0
 
     @property
@@ -109,7 +113,22 @@ def retried(report: Report, config: DataConfig, *, least: int = 1) -> Report:
     problems = [replace(one, mended=one.is_mended(config)) for one in problems]
     if tried.refused:
         problems.insert(0, Problem.refused(tried.refused))
-    return replace(report, trial=tried, problems=problems)
+    pictures = [_redrawn(item, report.drawn_up, _up(config)) for item in report.pictures]
+    return replace(report, trial=tried, problems=problems, pictures=pictures, drawn_up=_up(config))
+
+
+def _up(config: DataConfig) -> str:
+    return config.preparation.up if isinstance(config.preparation, Preparation) else "y"
+
+
+def _redrawn(item: Item, before: str, up: str) -> Item:
+    """Return a picture's item with another axis up."""
+    if before == up or item.preview is None or "points" not in item.preview:
+        return item
+    points = upright(lying(preview_points(item.preview), before), up)
+    total = item.preview["total"]
+    preview = {**cloud_preview(points, np.random.default_rng(0)), "total": total}
+    return replace(item, preview=preview, picture=cloud_picture(points))
 
 
 def with_settings(config: DataConfig, settings: dict[str, Any]) -> DataConfig:
@@ -159,6 +178,7 @@ def _report(config: DataConfig, items: list[Item], tried: Trial) -> Report:
         problems=[],
         trial=tried,
         pictures=[item for item in items if item.picture],
+        drawn_up=_up(config),
     )
 
 

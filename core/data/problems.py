@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -97,9 +97,7 @@ def find_problems(
     if strangers:
         title = f"{_files(len(strangers))} of no known kind: not looked at"
         found.append(Problem("strangers", "info", title, names=strangers[:_NAMED], more=_more(strangers)))
-    mended = [
-        Problem(**{**one.__dict__, "mended": one.is_mended(config)}) if one.remedy is not None else one for one in found
-    ]
+    mended = [replace(one, mended=one.is_mended(config)) for one in found]
     return sorted(mended, key=lambda one: _LEVELS.index(one.level))
 
 
@@ -137,7 +135,11 @@ def _faults(config: DataConfig, items: list[Item]) -> list[Problem]:
         )
         level: Level = "error" if whole and fault in ("not-finite", "unreadable", "empty") else "warning"
         title = f"{_files(len(hit), 'file' if fault in ('unreadable', 'empty') else noun)} {says}"
-        title = title if len(hit) > 1 else title.replace(" hold ", " holds ").replace(" have ", " has ")
+        title = (
+            title
+            if len(hit) > 1
+            else title.replace(" hold ", " holds ").replace(" have ", " has ").replace(" their ", " its ")
+        )
         remedy = drop if mendable else None
         found.append(Problem(fault, level, title, then, names[:_NAMED], _more(names), remedy))
     return found

@@ -67,15 +67,21 @@ def found_in(config: FolderData | H5Data | ImagesData) -> Generator[Found, None,
     if isinstance(config, H5Data):
         given = {"train": config.train, "test": config.test}
         files = {part: path.expanduser() for part, path in given.items() if path is not None}
+        up = config.preparation.up
         yield Found(
-            [Job("h5", str(path), path.name, part, pictures=PICTURES // len(files)) for part, path in files.items()]
+            [
+                Job("h5", str(path), path.name, part, pictures=PICTURES // len(files), up=up)
+                for part, path in files.items()
+            ]
         )
     elif isinstance(config, FolderData):
         path = config.path.expanduser()
         with laid_out(path, Left()) as (root, layout):
             whole = merged(layout) if config.repair.resplit is not None else layout
             listed = path.is_file() and path.suffix.lower() == ".csv"
-            yield _of_layout(root, layout, whole, config.path.name, KIND, alone=listed)
+            found = _of_layout(root, layout, whole, config.path.name, KIND, alone=listed)
+            found.jobs = [replace(job, up=config.preparation.up) for job in found.jobs]
+            yield found
     else:
         path = config.path.expanduser()
         if path.is_file() and path.suffix.lower() in (".csv", ".txt"):
@@ -248,7 +254,8 @@ def look_through(config: DataConfig) -> tuple[list[Item], tuple[str, ...]]:
     for part, split in (("train", parts.train), ("validation", parts.validation), ("test", parts.test)):
         if split is None:
             continue
-        labels = [parts.classes[label] for label in split.labels.tolist()]
+        numbers: list[int] = split.labels.tolist()
+        labels = [parts.classes[number] for number in numbers]
         drawn = set(spread(labels, PICTURES if part == "train" else PICTURES // 4))
         for i, (name, label) in enumerate(zip(split.names, labels)):
             if isinstance(split, Clouds):

@@ -20,12 +20,12 @@ from PIL import Image
 
 from ..errors import UserError
 from .child import limit_cpu, limit_memory
-from .clouds import NotFinite
+from .clouds import NotFinite, upright
 from .facts import Fault, Item, measure, measure_image
 from .files import NoPoints, read_shapes
 from .h5 import read_file
 from .picture import read_image
-from .thumbnail import cloud_picture, cloud_preview, image_picture, image_preview
+from .thumbnail import cloud_picture, cloud_preview, image_picture, image_preview, preview_points
 
 MESH_POINTS = 2048
 """Points taken of a mesh: enough to measure and to show."""
@@ -41,7 +41,7 @@ class Job:
     part: str
     label: str = ""
     pictures: int = 0
-    up: int = 1
+    up: str = "y"
     cpu_seconds: int = 30
 
 
@@ -58,9 +58,13 @@ def look(job: Job) -> Iterator[Item]:
         else:
             yield from _clouds(job, path)
     except UserError as error:
-        yield Item(job.name, job.part, job.label, fault=_fault(error), reason=str(error))
+        yield Item(job.name, job.part, job.label, fault=_fault(error), reason=_reason(error))
     except MemoryError:
         yield Item(job.name, job.part, job.label, fault="unreadable", reason="it needs more memory than is allowed")
+
+
+def _reason(error: UserError) -> str:
+    return error.what if error.got is None else f"{error.what}: {error.got!r}"
 
 
 def _fault(error: UserError) -> Fault:
@@ -99,8 +103,8 @@ def cloud_item(
     item = Item(name, job.part, job.label)
     measure(item, cloud, stored)
     if draw and item.fault in ("", "one-point", "no-extent"):
-        item.preview = cloud_preview(cloud, rng)
-        item.picture = cloud_picture(cloud[:: max(1, len(cloud) // MESH_POINTS)], job.up)
+        item.preview = cloud_preview(upright(cloud, job.up), rng)
+        item.picture = cloud_picture(preview_points(item.preview))
     return item
 
 

@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 SIDE = 112
@@ -17,18 +18,17 @@ _YAW, _PITCH = 0.65, 0.38
 _RAMP = np.array([[58, 104, 190], [190, 84, 130], [236, 138, 60]], dtype=np.float64)
 
 
-def cloud_picture(points: np.ndarray, up: int = 1) -> str:
+def cloud_picture(points: np.ndarray) -> str:
     """Return a cloud (N, 3), seen from the same side as in the viewer, as a PNG without ground in a data address.
 
-    `up` is the number of the axis drawn upwards; nearer points cover farther ones and are brighter.
+    y is drawn upwards; nearer points cover farther ones and are brighter.
     """
     points = np.asarray(points, dtype=np.float64)
-    points = points[:, [(up + 2) % 3, up, (up + 1) % 3]]
     points = points - (points.min(axis=0) + points.max(axis=0)) / 2
     radius = float(np.linalg.norm(points, axis=1).max()) or 1.0
     height = (points[:, 1] - points[:, 1].min()) / (float(np.ptp(points[:, 1])) or 1.0)
     points = points / radius
-    turned = np.stack(
+    turned: NDArray[np.float64] = np.stack(
         [
             np.cos(_YAW) * points[:, 0] + np.sin(_YAW) * points[:, 2],
             points[:, 1],
@@ -37,10 +37,10 @@ def cloud_picture(points: np.ndarray, up: int = 1) -> str:
     )
     upward = np.cos(_PITCH) * turned[1] - np.sin(_PITCH) * turned[2]
     depth = np.sin(_PITCH) * turned[1] + np.cos(_PITCH) * turned[2]
-    low = height[:, None] * 2
-    colour = np.where(low < 1, _RAMP[0] + (_RAMP[1] - _RAMP[0]) * low, _RAMP[1] + (_RAMP[2] - _RAMP[1]) * (low - 1)) * (
-        0.86 + 0.14 * depth[:, None]
-    )
+    low = np.minimum(height * 2, 1)[:, None]
+    high = np.maximum(height * 2 - 1, 0)[:, None]
+    colour: NDArray[np.float64] = _RAMP[0] + (_RAMP[1] - _RAMP[0]) * low + (_RAMP[2] - _RAMP[1]) * high
+    colour *= 0.86 + 0.14 * depth[:, None]
     side = SIDE * 2
     column = ((turned[0] * 0.47 + 0.5) * side).astype(np.int64)
     row = ((0.5 - upward * 0.47) * side).astype(np.int64)
@@ -73,6 +73,13 @@ def cloud_preview(points: np.ndarray, rng: np.random.Generator) -> dict[str, Any
     steps = np.rint((points - low) / np.where(high > low, high - low, 1.0) * 65535).astype("<u2")
     packed = base64.b64encode(steps.tobytes()).decode("ascii")
     return {"points": packed, "low": low.tolist(), "high": high.tolist(), "count": len(points), "total": total}
+
+
+def preview_points(preview: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the points (M, 3) of what `cloud_preview` made."""
+    steps = np.frombuffer(base64.b64decode(preview["points"]), dtype="<u2").reshape(-1, 3).astype(np.float64)
+    low, high = np.array(preview["low"]), np.array(preview["high"])
+    return low + steps / 65535 * (high - low)
 
 
 def image_preview(image: Image.Image) -> dict[str, Any]:
