@@ -25,6 +25,7 @@ class MemberResult(Config):
     selected_on: Literal["validation", "test", "last"]
     trainable: int
     seconds: float
+    classes: tuple[str, ...] = ()
 
 
 def finished_member(run: RunConfig, folder: Path, name: str) -> MemberResult | None:
@@ -40,7 +41,7 @@ def finished_member(run: RunConfig, folder: Path, name: str) -> MemberResult | N
     return MemberResult.model_validate(content["result"])
 
 
-def keep_member(run: RunConfig, folder: Path, name: str, last: Finished) -> MemberResult:
+def keep_member(run: RunConfig, folder: Path, name: str, last: Finished, classes: tuple[str, ...] = ()) -> MemberResult:
     """Write the result of a run that has just finished; UserError where it had no test part."""
     if last.test_accuracy is None:
         raise UserError(f"{name} has no test part")
@@ -52,6 +53,7 @@ def keep_member(run: RunConfig, folder: Path, name: str, last: Finished) -> Memb
         selected_on=last.selected_on,
         trainable=last.trainable,
         seconds=last.seconds,
+        classes=classes,
     )
     content = {"run": run.model_dump(mode="json"), "result": result.model_dump(mode="json")}
     write_synced(folder / name / RESULT_NAME, json.dumps(content, indent=2).encode())

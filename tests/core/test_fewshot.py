@@ -19,7 +19,8 @@ from pointsmith.core.data.names import MODELNET40
 from pointsmith.core.data.pickles import PickledArray, read_pickle
 from pointsmith.core.errors import UserError
 from pointsmith.core.events import Finished
-from pointsmith.core.training.fewshot import finished_fold, keep_fold, of_fold, report_on
+from pointsmith.core.training.fewshot import name_of, of_fold, report_on
+from pointsmith.core.training.series import finished_member, keep_member
 from tiny import tiny_run
 
 CAPOD = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "capod" / "h5"
@@ -259,16 +260,17 @@ def few_run(**changes: Any) -> RunConfig:
 
 def test_the_report_is_the_mean_and_deviation_of_the_folds(tmp_path: Path) -> None:
     run = few_run()
-    assert finished_fold(run, tmp_path, 0) is None
+    assert finished_member(of_fold(run, 0), tmp_path, name_of(0)) is None
     kept = []
     for fold, accuracy in enumerate((0.5, 0.75, 1.0)):
-        (tmp_path / f"fold-{fold}").mkdir()
-        kept.append(keep_fold(run, tmp_path, fold, finished(accuracy), ("a", "b", "c")))
-        assert finished_fold(run, tmp_path, fold) == kept[-1]
+        member = (of_fold(run, fold), tmp_path, name_of(fold))
+        (tmp_path / name_of(fold)).mkdir()
+        kept.append(keep_member(*member, finished(accuracy), ("a", "b", "c")))
+        assert finished_member(*member) == kept[-1]
     report = report_on(run, kept, 10)
     assert (report.mean, report.std, report.planned, report.way) == (0.75, 0.25, 10, 3)
     assert report_on(run, kept[:1], 10).std is None and report_on(run, [], 10).mean is None
     with pytest.raises(UserError, match="other settings"):
-        finished_fold(few_run(epochs=4), tmp_path, 1)
+        finished_member(of_fold(few_run(epochs=4), 1), tmp_path, name_of(1))
     with pytest.raises(UserError, match="no few-shot folds"):
         of_fold(tiny_run(), 0)

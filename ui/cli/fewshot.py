@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +13,11 @@ import click
 from ...core.errors import UserError
 from .output import percent, print_json, table
 from .run_options import RunOptions, absolute, make_run, run_options
-from .session import CONFIG_NAME, check_free, default_folder, follow, resumable_config
+from .session import check_free, default_folder, resumable_config
 
 if TYPE_CHECKING:
     from ...core.config import RunConfig
-    from ...core.events import Event
-    from ...core.training.fewshot import FewShotReport, FoldResult
-    from .narrator import Narrator
+    from ...core.training.fewshot import FewShotReport
 
 _CHOSEN = {
     "last": "the last epoch of each fold",
@@ -114,70 +110,19 @@ def _config(options: RunOptions, base: Path | None, task: dict[str, int | None])
 
 def _run(config: RunConfig, folder: Path, folds: int, device: str, as_json: bool) -> FewShotReport | None:
     """Run the folds that are not finished; None where the user stopped one."""
-    from ...core.durable import write_synced
-    from ...core.training.fewshot import REPORT_NAME, finished_fold, report_on
-    from .narrator import Narrator
-
-    stream = sys.stderr if as_json else sys.stdout
-    done: list[FoldResult] = []
-    for fold in range(folds):
-        found = finished_fold(config, folder, fold)
-        if found is None:
-            narrator = Narrator(stream)
-            narrator.line(f"Fold {fold + 1} of {folds}")
-            with _begun(folder, config, report_on(config, done, folds)):
-                found = _fold(config, folder, fold, device, narrator)
-        else:
-            click.echo(f"Fold {fold + 1} of {folds} is finished: {percent(found.test_accuracy)}", file=stream)
-        if found is None:
-            return None
-        done.append(found)
-        write_synced(folder / REPORT_NAME, report_on(config, done, folds).model_dump_json(indent=2).encode())
-    return report_on(config, done, folds)
-
-
-@contextmanager
-def _begun(folder: Path, config: RunConfig, report: FewShotReport) -> Iterator[None]:
-    """Write what a task resumes from; take it away again where its very first fold fails with nothing saved."""
-    from ...core.durable import write_synced
-    from ...core.training.fewshot import REPORT_NAME
-
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_NAME).write_text(config.to_yaml(), encoding="utf-8")
-    write_synced(folder / REPORT_NAME, report.model_dump_json(indent=2).encode())
-    try:
-        yield
-    except UserError:
-        if not report.folds and {each.name for each in folder.iterdir()} == {CONFIG_NAME, REPORT_NAME}:
-            for name in (CONFIG_NAME, REPORT_NAME):
-                (folder / name).unlink()
-            for place in made:
-                place.rmdir()
-        raise
-
-
-def _fold(config: RunConfig, folder: Path, fold: int, device: str, narrator: Narrator) -> FoldResult | None:
-    from ...core.adapters import read_adapter_config
-    from ...core.training import train
     from ...core.training.device import pick_device
-    from ...core.training.fewshot import fold_folder, keep_fold, of_fold
+    from ...core.training.fewshot import name_of, of_fold, report_on
+    from .series import run_series
 
     pick_device(device)
-    place, run = fold_folder(folder, fold), of_fold(config, fold)
-    events: list[Event] = follow(
-        lambda stop: train(run, place, device=device, stop=stop), place, run.to_yaml(), narrator
-    )
-    last = events[-1]
-    if last.kind != "finished":
-        return None
-    return keep_fold(config, folder, fold, last, read_adapter_config(place / last.adapter).classes)
+    members = {name_of(fold): of_fold(config, fold) for fold in range(folds)}
+    stream = sys.stderr if as_json else sys.stdout
+    done = run_series(config, members, folder, device, stream, lambda found: report_on(config, found, folds))
+    return None if done is None else report_on(config, done, folds)
 
 
 def _show(report: FewShotReport) -> None:
-    rows = [
-        (str(one.fold), percent(one.test_accuracy), str(one.best_epoch), ", ".join(one.classes)) for one in report.folds
-    ]
+    rows = [(one.name, percent(one.test_accuracy), str(one.best_epoch), ", ".join(one.classes)) for one in report.folds]
     click.echo("\n" + table(("fold", "test", "epoch", "classes"), rows))
     spread = f" ± {100 * report.std:.1f}" if report.std is not None else ""
     mean = 100 * (report.mean or 0.0)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import click
 
+from ...core.errors import UserError
 from .output import percent
 from .session import CONFIG_NAME, follow
 
@@ -33,14 +35,13 @@ def run_series(
     from ...core.durable import write_synced
     from ...core.training.series import REPORT_NAME, finished_member
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CONFIG_NAME).write_text(run.to_yaml(), encoding="utf-8")
     done: list[MemberResult] = []
     for number, (name, member) in enumerate(members.items(), start=1):
         found = finished_member(member, folder, name)
         if found is None:
             click.echo(f"{name} ({number} of {len(members)})", file=stream)
-            found = _member(member, folder, name, device, stream)
+            with _begun(folder, run, report(done), first=not done):
+                found = _member(member, folder, name, device, stream)
         else:
             click.echo(f"{name} ({number} of {len(members)}) is finished: {percent(found.test_accuracy)}", file=stream)
         if found is None:
@@ -50,7 +51,29 @@ def run_series(
     return done
 
 
+@contextmanager
+def _begun(folder: Path, run: RunConfig, report: Config, *, first: bool) -> Iterator[None]:
+    """Write what a series resumes from; take it away again where its very first run fails with nothing saved."""
+    from ...core.durable import write_synced
+    from ...core.training.series import REPORT_NAME
+
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG_NAME).write_text(run.to_yaml(), encoding="utf-8")
+    write_synced(folder / REPORT_NAME, report.model_dump_json(indent=2).encode())
+    try:
+        yield
+    except UserError:
+        if first and {each.name for each in folder.iterdir()} == {CONFIG_NAME, REPORT_NAME}:
+            for name in (CONFIG_NAME, REPORT_NAME):
+                (folder / name).unlink()
+            for place in made:
+                place.rmdir()
+        raise
+
+
 def _member(run: RunConfig, folder: Path, name: str, device: str, stream: TextIO) -> MemberResult | None:
+    from ...core.adapters import read_adapter_config
     from ...core.training import train
     from ...core.training.series import keep_member
     from .narrator import Narrator
@@ -58,4 +81,6 @@ def _member(run: RunConfig, folder: Path, name: str, device: str, stream: TextIO
     place = folder / name
     events = follow(lambda stop: train(run, place, device=device, stop=stop), place, run.to_yaml(), Narrator(stream))
     last = events[-1]
-    return keep_member(run, folder, name, last) if last.kind == "finished" else None
+    if last.kind != "finished":
+        return None
+    return keep_member(run, folder, name, last, read_adapter_config(place / last.adapter).classes)

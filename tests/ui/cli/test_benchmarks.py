@@ -48,7 +48,7 @@ def test_any_clouds_become_folds_and_finished_ones_are_not_run_again(call: Call,
     Path("two/fold-1/result.json").unlink()
     more = call("fewshot", "--resume", "--out", "two", "--device", "cpu")
     assert more.exit_code == 0, more.stderr
-    assert "Fold 1 of 2 is finished" in more.stdout and "2-way 3-shot, 2 folds:" in more.stdout
+    assert "fold-0 (1 of 2) is finished" in more.stdout and "2-way 3-shot, 2 folds:" in more.stdout
     assert "±" in more.stdout and "the last epoch of each fold" in more.stdout
     assert Path("two/fold-0/adapter/adapter_model.safetensors").stat().st_mtime_ns == stamp
     again = json.loads(Path("two/fold-1/result.json").read_text())
@@ -67,7 +67,7 @@ def test_published_folds_report_the_papers_protocol_as_such(call: Call, tmp_path
     assert result.exit_code == 0, result.stderr
     assert "bookshelf, car" in result.stdout and "TEST clouds, as the papers report: optimistic" in result.stdout
     missing = call(*words, "--folds", "3", "--out", "published", "--resume")
-    assert missing.exit_code == 2 and "no fold 2" in missing.stderr and "Fold 2 of 3 is finished" in missing.stdout
+    assert missing.exit_code == 2 and "no fold 2" in missing.stderr and "fold-1 (2 of 3) is finished" in missing.stdout
 
 
 def test_images_are_refused(call: Call) -> None:
