@@ -53,6 +53,12 @@
     return found;
   };
 
+  const partColours = (parts, palette) => {
+    const found = new Float32Array(parts.length * 3);
+    parts.forEach((part, i) => found.set(palette[part] || [0.5, 0.5, 0.5], i * 3));
+    return found;
+  };
+
   const multiply = (a, b) => {
     const out = new Float32Array(16);
     for (let c = 0; c < 4; c++) for (let r = 0; r < 4; r++) for (let k = 0; k < 4; k++) out[c * 4 + r] += a[k * 4 + r] * b[c * 4 + k];
@@ -87,7 +93,7 @@
       c.addEventListener("webglcontextlost", (e) => { e.preventDefault(); this.gl = null; this.tell("The graphics context was lost; waiting for the browser to give it back."); });
       c.addEventListener("webglcontextrestored", () => { this.prepare(); this.upload(); });
       element_on(this.element, ".ps-reset", "click", () => this.reset());
-      this.colour.addEventListener("change", () => this.draw());
+      this.colour.addEventListener("change", () => this.upload());
       this.size.addEventListener("input", () => this.draw());
       new ResizeObserver(() => this.draw()).observe(c);
       new MutationObserver(() => { this.upload(); }).observe(document.body, { attributes: true, attributeFilter: ["class"] });
@@ -108,7 +114,7 @@
       gl.useProgram(program);
       this.program = program;
       gl.enable(gl.DEPTH_TEST);
-      this.buffers = { place: gl.createBuffer(), height: gl.createBuffer(), patchColour: gl.createBuffer() };
+      this.buffers = { place: gl.createBuffer(), height: gl.createBuffer(), patchColour: gl.createBuffer(), truthColour: gl.createBuffer() };
       this.tell("");
     }
 
@@ -117,13 +123,19 @@
       this.place = decode(value);
       this.count = value.count;
       this.patches = value.patches ? new Uint16Array(bytes(value.patches).buffer) : null;
+      const numbers = (text) => (text ? new Uint16Array(bytes(text).buffer) : null);
+      const hadParts = Boolean(this.parts);
+      [this.parts, this.truth, this.palette] = [numbers(value.parts), numbers(value.truth), value.partColours];
       this.up = value.up ?? 1;
       const number = (n) => n.toLocaleString("en");
       this.note.textContent = value.count < value.total ? `${number(value.count)} of ${number(value.total)} points shown` : `${number(value.count)} points`;
       this.canvas.setAttribute("aria-label", `3D point cloud, ${this.note.textContent}. Arrow keys turn, plus and minus zoom, shift with arrows moves, 0 resets.`);
       const option = this.colour.querySelector('option[value="patch"]');
       option.disabled = !this.patches;
-      if (!this.patches) this.colour.value = "height";
+      this.colour.querySelector('option[value="part"]').disabled = !this.parts;
+      if (this.parts && !hadParts) this.colour.value = "part";
+      if (!this.parts && this.colour.value === "part") this.colour.value = "height";
+      if (!this.patches && this.colour.value === "patch") this.colour.value = "height";
       this.upload();
     }
 
@@ -138,17 +150,29 @@
         if (at > high) high = at;
       }
       for (let i = 0; i < this.count; i++) height[i] = (this.place[i * 3 + this.up] - low) / (high - low || 1);
-      const patch = this.patches ? patchColours(this.patches, this.dark()) : new Float32Array(this.count * 3);
-      for (const [name, content, width] of [["place", this.place, 3], ["height", height, 1], ["patchColour", patch, 3]]) {
+      const byPart = this.colour.value === "part" && this.parts, none = new Float32Array(this.count * 3);
+      const patch = byPart ? partColours(this.parts, this.palette) : this.patches ? patchColours(this.patches, this.dark()) : none;
+      const truth = this.halves() ? partColours(this.truth, this.palette) : none;
+      for (const [name, content] of [["place", this.place], ["height", height], ["patchColour", patch], ["truthColour", truth]]) {
         gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
         gl.bufferData(gl.ARRAY_BUFFER, content, gl.STATIC_DRAW);
-        const where = gl.getAttribLocation(this.program, name);
-        gl.enableVertexAttribArray(where);
-        gl.vertexAttribPointer(where, width, gl.FLOAT, false, 0, 0);
       }
+      this.point("place", "place", 3);
+      this.point("height", "height", 1);
       this.fit();
       this.draw();
     }
+
+    /* Have the shader read an attribute from a buffer. */
+    point(attribute, buffer, width) {
+      const gl = this.gl, where = gl.getAttribLocation(this.program, attribute);
+      gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[buffer]);
+      gl.enableVertexAttribArray(where);
+      gl.vertexAttribPointer(where, width, gl.FLOAT, false, 0, 0);
+    }
+
+    /* Whether the predicted parts stand beside the true ones. */
+    halves() { return Boolean(this.colour.value === "part" && this.parts && this.truth); }
 
     /* Centre and radius of the cloud, so that any unit of length fills the view. */
     fit() {
@@ -184,20 +208,26 @@
       const ratio = Math.min(window.devicePixelRatio || 1, 2);
       const width = Math.round(c.clientWidth * ratio), height = Math.round(c.clientHeight * ratio);
       if (c.width !== width || c.height !== height) { c.width = width; c.height = height; }
-      gl.viewport(0, 0, width, height);
       gl.clearColor(0, 0, 0, 0);
       gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT);
+      this.element.querySelector(".ps-halves").hidden = !(this.place && this.halves());
       if (!this.place) return;
       const at = (name) => gl.getUniformLocation(this.program, name);
       const [low, middle, high] = RAMPS[this.dark() ? "dark" : "light"];
-      gl.uniformMatrix4fv(at("view"), false, this.matrix(width / height));
+      const sides = this.halves() ? ["patchColour", "truthColour"] : ["patchColour"], wide = Math.floor(width / sides.length);
+      gl.uniformMatrix4fv(at("view"), false, this.matrix(wide / height));
       gl.uniform1f(at("size"), Number(this.size.value) * ratio);
       gl.uniform1f(at("zoom"), START.distance * Math.min(1, (height / ratio) / 420));
-      gl.uniform1f(at("mode"), this.colour.value === "patch" ? 1 : 0);
+      gl.uniform1f(at("mode"), this.colour.value === "height" ? 0 : 1);
       gl.uniform3fv(at("low"), low);
       gl.uniform3fv(at("middle"), middle);
       gl.uniform3fv(at("high"), high);
-      gl.drawArrays(gl.POINTS, 0, this.count);
+      sides.forEach((buffer, i) => {
+        gl.viewport(i * wide, 0, wide, height);
+        this.point("patchColour", buffer, 3);
+        gl.drawArrays(gl.POINTS, 0, this.count);
+      });
+      this.canvas.dataset.sides = String(sides.length);
       this.canvas.dataset.drawn = String(this.count);
       this.canvas.dataset.camera = Object.values(this.camera).map((v) => v.toFixed(3)).join(" ");
     }

@@ -76,6 +76,7 @@ class Epoch(Config):
     validation_accuracy: float | None = None
     test_accuracy: float | None = Field(default=None, description="only under the papers' best-on-test protocol")
     lr: float
+    metric: Metric = "accuracy"
     best: bool = False
     seconds: float
     peak_memory_bytes: int = 0

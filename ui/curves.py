@@ -75,7 +75,7 @@ def thinned(x: list[float], y: list[float]) -> Curve:
 
 
 def charts(run_id: str, seen: Seen, epochs: int) -> dict[str, Any]:
-    """Return the value of the charts component: loss and accuracy over epochs."""
+    """Return the value of the charts component: loss and accuracy, or mIoU of parts, over epochs."""
     per_epoch = (seen.plan or {}).get("steps_per_epoch") or 1
     steps = list(seen.steps)
     done = list(seen.epochs)
@@ -87,14 +87,16 @@ def charts(run_id: str, seen: Seen, epochs: int) -> dict[str, Any]:
         _epoch_line("test", 3, done, "test_accuracy"),
     ]
     common = {"xLabel": "epoch", "xMax": epochs}
+    metric = str((seen.plan or {}).get("metric") or "accuracy")
+    title = metric[0].upper() + metric[1:] if metric.islower() else metric
     waiting = "The curve begins with the first step."
     return {
         "run": run_id,
         "charts": [
             {"id": "loss", "title": "Loss", "unit": "", "yMin": 0, "empty": waiting, "series": _used(loss)} | common,
-            {"id": "accuracy", "title": "Accuracy", "unit": "%", "yMin": 0, "yMax": 1, "series": _used(accuracy)}
+            {"id": "accuracy", "title": title, "unit": "%", "yMin": 0, "yMax": 1, "series": _used(accuracy)}
             | common
-            | {"empty": "Accuracy is known after the first epoch."},
+            | {"empty": f"{title} is known after the first epoch."},
         ],
     }
 

@@ -20,12 +20,12 @@ from ..core.data.kinds import require_modality
 from ..core.data.picture import IMAGE_EXTENSIONS
 from ..core.data.procedural import CLASSES
 from ..core.errors import UserError
-from ..core.predict import Prediction, Predictor
+from ..core.predict import Prediction, Predictor, Segmentation
 from ..worker.store import RunStore
 from . import pieces
 from .runs_page import SHOWN, address
-from .samples import Samples
-from .viewer import payload, viewer
+from .samples import Sample, Samples
+from .viewer import part_colours, payload, viewer, with_parts
 
 MESH_POINTS = 8192
 """Points taken from an uploaded mesh's surface."""
@@ -67,7 +67,7 @@ class PredictPage:
             with gr.Column(scale=2, min_width=320, elem_classes="ps-side"):
                 self._choices()
         self.shown = [self.viewer, self.picture, self.answer]
-        self.fitted = [self.label, self.viewer, self.picture, self.upload, self.upload_image]
+        self.fitted = [self.label, self.viewer, self.picture, self.upload, self.upload_image, self.category]
 
     def _choices(self) -> None:
         with gr.Group(elem_classes="ps-card"):
@@ -88,6 +88,15 @@ class PredictPage:
             self.upload = gr.UploadButton(
                 "Upload a mesh or a cloud",
                 file_types=[f".{one}" for one in sorted(EXTENSIONS)],
+            self.category = gr.Dropdown(
+                [],
+                value=None,
+                label="Category of what you upload",
+                info="Its parts are told apart",
+                visible=False,
+                **shown,
+                elem_id="category",
+            )
                 file_count="single",
                 elem_id="upload-cloud",
                 size="md",
@@ -136,10 +145,9 @@ class PredictPage:
         key = folder or str(run_id)
         with self._lock:
             if key not in self._loaded:
-                if folder:
+                if run is None:
                     chosen = Chosen(Predictor.load(Path(folder).expanduser()), None)
                 else:
-                    run = self.store.get(str(run_id))
                     place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
                     weights = run.config.get("backbone", {}).get("weights")
                     named = weights if weights not in (None, "pretrained", "random", "included") else None
@@ -154,18 +162,22 @@ class PredictPage:
         """Predict a sample; return what viewer, picture and answer show."""
         try:
             chosen = self._load(run_id, folder)
-            if chosen.run is None and chosen.predictor.modality == "images":
-                raise UserError("An adapter folder brings no images to try", remedy="Upload an image")
+            of_parts = chosen.predictor.answers == "parts"
+            if chosen.run is None and (of_parts or chosen.predictor.modality == "images"):
+                noun = "labelled clouds" if of_parts else "images"
+                raise UserError(f"An adapter folder brings no {noun} to try", remedy="Upload a file")
             drawn = self.samples.draw(chosen.run, None if label == _ANY else label)
             return _answer(chosen, drawn.given, drawn.name, drawn.truth)
         except UserError as error:
             return _problem(error)
 
-    def uploaded(self, run_id: str | None, folder: str, upload: str) -> list[Any]:
+    def uploaded(self, run_id: str | None, folder: str, category: str | None, upload: str) -> list[Any]:
         """Predict an uploaded file; return what viewer, picture and answer show."""
         try:
             chosen = self._load(run_id, folder)
             path = Path(upload)
+            if of_parts:
+                return _parts_answer(chosen, drawn)
             require_modality(path.name, chosen.predictor.modality)
             if chosen.predictor.modality == "images":
                 given = read_untrusted_image(path)
@@ -180,6 +192,8 @@ class PredictPage:
     def fit(self, run_id: str | None, folder: str, label: str | None) -> list[Any]:
         """Return the updates of what depends on the adapter: the menu of samples, and viewer or picture."""
         try:
+            if chosen.predictor.answers == "parts":
+                return _parts_answer(chosen, Sample(given, category or chosen.predictor.classes[0], path.name))
             chosen = self._load(run_id, folder) if run_id or (folder or "").strip() else None
         except UserError:
             chosen = None  # said by the prediction that follows
@@ -188,7 +202,10 @@ class PredictPage:
         classes = chosen.predictor.classes if chosen and own else CLASSES
         menu = gr.update(choices=[_ANY, *classes], value=label if label in classes else _ANY)
         clouds, images = gr.update(visible=not pictures), gr.update(visible=pictures)
-        return [menu, clouds, images, clouds, images]
+        of_parts = chosen is not None and chosen.predictor.answers == "parts"
+        first = label if label in classes else classes[0]
+        asked = gr.update(choices=list(classes), value=first, visible=True) if of_parts else gr.update(visible=False)
+        return [menu, clouds, images, clouds, images, asked]
 
     def first(self, run_id: str | None, folder: str, cloud: Any, picture: str | None) -> list[Any]:
         """Show a sample on the first visit, where there is an adapter; leave later visits as they are."""
@@ -209,7 +226,7 @@ class PredictPage:
         which, shown = [self.adapter, self.folder], self.shown
         gr.on([self.another.click, self.label.input], self.sample, [*which, self.label], shown, **slow)
         for upload in (self.upload, self.upload_image):
-            upload.upload(self.uploaded, [*which, upload], shown, **slow)
+            upload.upload(self.uploaded, [*which, self.category, upload], shown, **slow)
         changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)
         changed.then(self.sample, [*which, self.label], shown, **slow)
         self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")
@@ -236,6 +253,43 @@ def _seen(prediction: Prediction) -> str:
         height, width = prediction.inputs.shape[:2]
         return f"seen by the model as {width} × {height} pixels"
     return f"{len(prediction.points):,} of {prediction.total_points:,} points seen by the model"
+def _parts_answer(chosen: Chosen, given: Sample) -> list[Any]:
+    """Return what viewer, picture and answer show of a cloud of a known category, and of its true parts if known."""
+    begun = time.perf_counter()
+    found = chosen.predictor.segment([given.given], given.truth, names=[given.name])[0]
+    took = time.perf_counter() - begun
+    drawn = with_parts(
+        payload(found.points, len(found.points), found.patch), len(found.part_names), found.parts, given.parts
+    )
+    return [drawn, gr.skip(), _parts_html(chosen, found, given, took)]
+
+
+def _parts_html(chosen: Chosen, found: Segmentation, given: Sample, took: float) -> str:
+    """Return the legend: each part with its colour, its share of the points, and its IoU where the truth is known."""
+    rows, ious = "", list[float]()
+    for number, (name, colour) in enumerate(zip(found.part_names, part_colours(len(found.part_names)))):
+        said = found.parts == number
+        title = f'<i class="ps-swatch" style="background:{colour}"></i>{escape(name)}'
+        beside = ""
+        if given.parts is not None:
+            true = given.parts == number
+            either = int((said | true).sum())
+            ious.append(int((said & true).sum()) / either if either else 1.0)
+            beside = f"<td>{pieces.percent(ious[-1])}</td>"
+        rows += f'<tr><th scope="row">{title}</th><td>{pieces.percent(float(said.mean()))}</td>{beside}</tr>'
+    verdict = f"mIoU of this cloud {pieces.percent(float(np.mean(ious)))}" if ious else "its true parts are not known"
+    heads = "<th>part</th><td>of the points</td>" + ("<td>IoU</td>" if ious else "")
+    config = chosen.predictor.config
+    return (
+        f'<div class="ps-card ps-answer"><p class="ps-quiet">{escape(given.name)}</p>'
+        f'<div class="ps-head"><h2 id="label">{escape(found.category)}</h2></div><p>{verdict}</p>'
+        f'<table class="ps-classes ps-parts"><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<p class="ps-quiet">{took * 1000:.0f} ms on {escape(str(chosen.predictor.device))} · '
+        f"{escape(config.adapter_type)} on {escape(config.backbone.kind)} · {len(found.parts):,} points answered, "
+        f"{found.seen:,} seen by the backbone</p></div>"
+    )
+
+
 
 
 def _answer_html(chosen: Chosen, prediction: Prediction, name: str, truth: str | None, took: float) -> str:

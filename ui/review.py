@@ -16,21 +16,26 @@ from ..core.data.config import (
     H5Data,
     ImagesData,
     ModelNet40Data,
+    PartFolderData,
     ScanObjectNNData,
+    ShapeNetPartData,
     VtabData,
 )
-from ..core.data.names import MODELNET10, MODELNET40, SCANOBJECTNN
+from ..core.data.names import MODELNET10, MODELNET40, SCANOBJECTNN, SHAPENETPART
+from ..core.data.part_folder import NAMES, given_names
 from ..core.errors import UserError
 from ..core.models.load import source_of
 from ..core.models.weight_files import address_of, find, place_of, published
 
 _GUESS = 15
+_PARTS_EACH = 3
 
 
 def sizes(config: RunConfig) -> tuple[Sizes, int, bool]:
     """Return the sizes of a run's model, for how many classes, and whether their number was only assumed."""
     classes = count_classes(config)
-    return measure(config, classes or _GUESS), classes or _GUESS, classes is None
+    parts = (count_parts(config) or _PARTS_EACH * (classes or _GUESS)) if config.data.answers == "parts" else 0
+    return measure(config, classes or _GUESS, parts), classes or _GUESS, classes is None
 
 
 def count_classes(config: RunConfig) -> int | None:
@@ -48,10 +53,25 @@ def count_classes(config: RunConfig) -> int | None:
         return len(MODELNET40 if data.subset == "modelnet40" else MODELNET10)
     if isinstance(data, FewShotData):
         return data.way
-    if isinstance(data, (FolderData, ImagesData)) and data.path.expanduser().is_dir():
+    if isinstance(data, ShapeNetPartData):
+        return len(SHAPENETPART)
+    if isinstance(data, (FolderData, ImagesData, PartFolderData)) and data.path.expanduser().is_dir():
         inner = [one.name for one in data.path.expanduser().iterdir() if one.is_dir() and not one.name.startswith(".")]
         if len(inner) > 1 and not {"train", "test"} & {name.lower() for name in inner}:
             return len(inner)
+    return None
+
+
+def count_parts(config: RunConfig) -> int | None:
+    """Return how many parts all classes together have, where a glance tells; None where the points must be read."""
+    data = config.data
+    if isinstance(data, ShapeNetPartData):
+        return sum(SHAPENETPART.values())
+    if isinstance(data, PartFolderData):
+        try:
+            return sum(map(len, given_names(data.path.expanduser() / NAMES).values())) or None
+        except (UserError, OSError):
+            return None  # said when the run reads it
     return None
 
 
@@ -59,7 +79,7 @@ def check_files(config: RunConfig) -> None:
     """Refuse a run whose files are not there, before it is queued. UserError names the file."""
     data = config.data
     named: list[tuple[str, Path]] = []
-    if isinstance(data, (FolderData, VtabData)):
+    if isinstance(data, (FolderData, VtabData, PartFolderData, ShapeNetPartData)):
         named = [("The data set", data.path)]
     elif isinstance(data, BenchmarkData):
         path = getattr(data.base_data() if isinstance(data, FewShotData) and data.base else data, "path", None)

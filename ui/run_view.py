@@ -144,15 +144,17 @@ def _facts(run: Run, seen: Seen) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     if result:
         how = {"validation": "best on validation", "test": "best on TEST: optimistic", "last": "last epoch"}
-        found.append(("Test accuracy", percent(result.get("test_accuracy"))))
+        metric = str(result.get("metric") or "accuracy")
+        found.append((f"Test {metric}", percent(result.get("test_accuracy"))))
         found.append(("Validation", percent(result.get("validation_accuracy"))))
         chosen = how.get(str(result.get("selected_on")), "")
         found.append(("Kept epoch", f"{result.get('best_epoch')} of {result.get('epochs')} ({chosen})"))
         found.append(("Adapter", size(int(result.get("adapter_bytes") or 0))))
     elif seen.epochs:
         latest = seen.epochs[-1]
-        found.append(("Training accuracy", percent(latest.get("train_accuracy"))))
-        found.append(("Validation accuracy", percent(latest.get("validation_accuracy"))))
+        metric = str(plan.get("metric") or "accuracy")
+        found.append((f"Training {metric}", percent(latest.get("train_accuracy"))))
+        found.append((f"Validation {metric}", percent(latest.get("validation_accuracy"))))
     if plan:
         found.append(("Trainable", f"{plan['trainable']:,} of {plan['total']:,}"))
         clouds = "{train_clouds} / {validation_clouds} / {test_clouds}".format(**plan)
@@ -166,7 +168,7 @@ def _facts(run: Run, seen: Seen) -> list[tuple[str, str]]:
 
 
 def results(seen: Seen) -> str:
-    """Return test accuracy by class and the confusion matrix; empty before they are known."""
+    """Return test accuracy by class and the confusion matrix, or mIoU by part; empty before they are known."""
     scores = seen.scores.get("test") or seen.scores.get("validation")
     if not scores or not seen.plan:
         return ""
@@ -174,11 +176,32 @@ def results(seen: Seen) -> str:
     split = escape(str(scores["split"]))
     rows = "".join(pieces.share_row(name, value) for name, value in zip(classes, scores["per_class"], strict=True))
     average = percent(scores.get("mean_class_accuracy"))
+    if scores.get("per_part"):
+        return _part_results(seen.plan, scores, rows, average)
     return (
         f'<div class="ps-results"><section><h3>Accuracy by class ({split})</h3><p>Mean over classes {average}</p>'
         f'<table class="ps-classes"><tbody>{rows}</tbody></table></section>'
         f"<section><h3>Confusion ({split})</h3><p>Row: what it is. Column: what it was called.</p>"
         f"{confusion(classes, scores['confusion'])}</section></div>"
+    )
+
+
+def _part_results(plan: dict[str, Any], scores: dict[str, Any], rows: str, average: str) -> str:
+    """Return mIoU by category, and IoU by part."""
+    split = escape(str(scores["split"]))
+    named = [(f"{name}: {part}") for name, own in zip(plan["classes"], plan["part_names"]) for part in own]
+    parts = "".join(
+        pieces.share_row(name, value)
+        for name, value in zip(named, scores["per_part"], strict=True)
+        if value is not None
+    )
+    return (
+        f'<div class="ps-results"><section><h3>mIoU by category ({split})</h3>'
+        f"<p>Instance mIoU {percent(scores['accuracy'])}, class mIoU {average}</p>"
+        f'<table class="ps-classes"><tbody>{rows}</tbody></table></section>'
+        f"<section><h3>IoU by part ({split})</h3><p>Mean over the clouds in which it is or was answered; "
+        f"{percent(scores['point_accuracy'])} of all points are right.</p>"
+        f'<table class="ps-classes"><tbody>{parts}</tbody></table></section></div>'
     )
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from ..core.config import RunConfig
 from ..core.data.clouds import Clouds, lying
 from ..core.data.config import DemoData
-from ..core.data.dataset import Split
+from ..core.data.dataset import Dataset, Split
 from ..core.data.images import Images
 from ..core.data.load import load
+from ..core.data.part_clouds import PartClouds, first_parts
 from ..core.data.picture import read_image
 from ..core.data.procedural import CLASSES, TEST_SPLIT, demo_faults, make_cloud
 from ..core.errors import UserError
@@ -21,11 +22,15 @@ from ..core.errors import UserError
 
 @dataclass(frozen=True)
 class Sample:
-    """A cloud (N, 3) or an image (H, W, 3) uint8, the class it is of, and where it comes from."""
+    """A cloud (N, 3) or an image (H, W, 3) uint8, the class it is of, and where it comes from.
+
+    `parts` (N,), where points are labelled, counts from 0 through the parts of this class.
+    """
 
     given: np.ndarray
     truth: str
     name: str
+    parts: np.ndarray | None = None
 
 
 class Samples:
@@ -33,7 +38,7 @@ class Samples:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._loaded: tuple[str, Split, tuple[str, ...]] | None = None
+        self._loaded: tuple[str, Dataset, Split] | None = None
 
     def own(self, run: RunConfig | None) -> bool:
         """Return whether samples come from files of the run's own data set; otherwise the generator makes them."""
@@ -48,18 +53,22 @@ class Samples:
             seed, faults = (data.seed, TEST_SPLIT, number), demo_faults(data.scan)
             points = make_cloud(label, seed, data.preparation.points, faults=faults)
             return Sample(points, CLASSES[label], f"generated {CLASSES[label]} #{number}")
-        part, classes = self._test_part(run)
+        dataset, part = self._test_part(run)
+        classes = dataset.classes
         fits = np.flatnonzero(part.labels == classes.index(name)) if name in classes else np.arange(len(part))
         if not len(fits):
             raise UserError(f"The test {part.noun} hold no {name}", remedy="Choose another class")
         index = int(fits[secrets.randbelow(len(fits))])
+        label = int(part.labels[index])
+        own = part.parts[index] - first_parts(dataset.part_names)[label] if isinstance(part, PartClouds) else None
         return Sample(
             _given(part, index, getattr(run.data.preparation, "up", "y")),
-            classes[int(part.labels[index])],
+            classes[label],
             part.names[index],
+            own,
         )
 
-    def _test_part(self, run: RunConfig) -> tuple[Split, tuple[str, ...]]:
+    def _test_part(self, run: RunConfig) -> tuple[Dataset, Split]:
         key = run.data.model_dump_json()
         with self._lock:
             if self._loaded is None or self._loaded[0] != key:
@@ -67,7 +76,7 @@ class Samples:
                 if dataset.test is None:
                     noun = dataset.train.noun
                     raise UserError(f"This data set has no test {noun}", remedy="Upload a file of yours instead")
-                self._loaded = (key, dataset.test, dataset.classes)
+                self._loaded = (key, dataset, dataset.test)
             return self._loaded[1], self._loaded[2]
 
 

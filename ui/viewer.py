@@ -17,9 +17,11 @@ _TEMPLATE = """
 <div class="ps-view">
   <canvas tabindex="0" role="img" aria-label="3D point cloud"></canvas>
   <p class="ps-view-message" hidden></p>
+  <p class="ps-halves" hidden><span>predicted</span><span>true</span></p>
   <div class="ps-view-bar">
     <label>Colour <select class="ps-colour" aria-label="Colour">
       <option value="height">by height</option><option value="patch">by patch</option>
+      <option value="part">by part</option>
     </select></label>
     <label>Point size <input class="ps-size" type="range" min="1" max="14" step="0.5" value="6" aria-label="Point size">
     </label>
@@ -41,6 +43,30 @@ def viewer(elem_id: str) -> gr.HTML:
     )
 
 
+_PART_COLOURS = ("#e08a00", "#2f8fd0", "#14a06f", "#d1495b", "#8e6bd1", "#b5762a", "#c2559d", "#5f7f2f")
+
+
+def part_colours(count: int) -> list[str]:
+    """Return the colours of an object's parts, readable in light and dark; far ones come again after eight."""
+    return [_PART_COLOURS[i % len(_PART_COLOURS)] for i in range(count)]
+
+
+def with_parts(shown: dict[str, Any], count: int, parts: np.ndarray, truth: np.ndarray | None = None) -> dict[str, Any]:
+    """Return a `payload` with the part (N,) of each point, of `count` parts, and the true one beside where known."""
+
+    def packed(numbers: np.ndarray) -> str:
+        return base64.b64encode(evenly(numbers).astype("<u2").tobytes()).decode("ascii")
+
+    colours = [[int(one[i : i + 2], 16) / 255 for i in (1, 3, 5)] for one in part_colours(count)]
+    known = packed(truth) if truth is not None else None
+    return {**shown, "parts": packed(parts), "truth": known, "partColours": colours}
+
+
+def evenly(values: np.ndarray) -> np.ndarray:
+    """Return at most `LIMIT` of values (N, …), an even selection."""
+    return values[np.linspace(0, len(values) - 1, LIMIT).astype(np.int64)] if len(values) > LIMIT else values
+
+
 def payload(points: np.ndarray, total: int, patch: np.ndarray | None = None) -> dict[str, Any]:
     """Return what the viewer draws: points (N, 3) as steps of their bounding box, and each one's patch (N,).
 
@@ -50,9 +76,7 @@ def payload(points: np.ndarray, total: int, patch: np.ndarray | None = None) -> 
     """
     if not len(points):
         raise UserError("There is no point to show")
-    if len(points) > LIMIT:
-        chosen = np.linspace(0, len(points) - 1, LIMIT).astype(np.int64)
-        points, patch = points[chosen], patch[chosen] if patch is not None else None
+    points, patch = evenly(points), evenly(patch) if patch is not None else None
     low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
     extent = np.where(high > low, high - low, 1.0)
     steps = np.rint((points - low) / extent * 65535).astype("<u2")

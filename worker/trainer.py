@@ -159,12 +159,12 @@ def say(event: Event) -> str:
             f"{event.epochs} epochs of {event.steps_per_epoch} steps"
         )
     if event.kind == "epoch":
-        parts = [f"epoch {event.epoch}: loss {event.train_loss:.4f}, accuracy {event.train_accuracy:.3f}"]
+        parts = [f"epoch {event.epoch}: loss {event.train_loss:.4f}, {event.metric} {event.train_accuracy:.3f}"]
         if event.validation_accuracy is not None:
             parts.append(f"validation {event.validation_accuracy:.3f}")
         return ", ".join(parts) + f" ({event.seconds:.1f} s)"
     if event.kind == "scores":
-        return f"{event.split}: accuracy {event.accuracy:.4f}, mean over classes {event.mean_class_accuracy:.4f}"
+        return f"{event.split}: {event.metric} {event.accuracy:.4f}, mean over classes {event.mean_class_accuracy:.4f}"
     if event.kind == "interrupted":
         return f"interrupted after step {event.step}"
     return "finished" if event.kind == "finished" else ""

@@ -31,10 +31,13 @@ def require_modality(name: str, wanted: Literal["points", "images"]) -> None:
         )
 
 
-def data_kind(path: Path) -> Literal["folder", "h5", "images", "scanobjectnn", "modelnet40"] | None:
+_Benchmark = Literal["scanobjectnn", "modelnet40", "shapenetpart", "parts"]
+
+
+def data_kind(path: Path) -> Literal["folder", "h5", "images"] | _Benchmark | None:
     """Return the kind of data set at a path: what most files of a folder or zip are; None where none fits.
 
-    The folders of two benchmarks are known by their authors' file names.
+    The folders of three benchmarks are known by their authors' file names, and one of labelled points by parts.json.
     """
     extension = path.suffix.lower()
     if path.is_file() and extension in (".h5", ".hdf5"):
@@ -49,7 +52,10 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images", "scanobjectnn", "
         names = (each.name for each in chain(path.glob("*/*"), path.glob("*/*/*"), path.glob("*")))
     elif extension == ".zip" and zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            names = iter(archive.namelist())
+            inside = archive.namelist()
+        if labelled := _labelled({name.rpartition("/")[2] for name in inside}):
+            return labelled
+        names = iter(inside)
     elif extension == ".zip" and path.is_file():
         return "folder"
     else:
@@ -58,12 +64,21 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images", "scanobjectnn", "
     return "images" if found.count("images") > found.count("points") else "folder"
 
 
-def _benchmark(folder: Path) -> Literal["scanobjectnn", "modelnet40"] | None:
+def _benchmark(folder: Path) -> _Benchmark | None:
     """Return which benchmark a folder is, where it is named or filled as its authors did."""
     if any((folder / name).is_dir() for name in ("main_split", "main_split_nobg")):
         return "scanobjectnn"
+    if labelled := _labelled({each.name for each in folder.glob("*.*")}):
+        return labelled
     signs = ("modelnet40_shape_names.txt", "modelnet40_train_*pts_fps.dat", "ply_data_train0.h5")
     return "modelnet40" if any(next(folder.glob(sign), None) for sign in signs) else None
+
+
+def _labelled(names: set[str]) -> Literal["shapenetpart", "parts"] | None:
+    """Return which data set of labelled points has files of these names."""
+    if "synsetoffset2category.txt" in names:
+        return "shapenetpart"
+    return "parts" if "parts.json" in names else None
 
 
 def _listed_modality(path: Path) -> Literal["points", "images"] | None:

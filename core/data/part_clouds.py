@@ -89,3 +89,27 @@ def first_parts(part_names: PartNames) -> list[int]:
 
 def _rng(name: str) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(name.encode("utf-8", "surrogateescape")))
+
+
+def joined(clouds: Sequence[PartClouds]) -> PartClouds:
+    """Return several splits, of one number of points, as one."""
+    names = tuple(name for one in clouds for name in one.names)
+    points, labels, parts = ([getattr(one, key) for one in clouds] for key in ("points", "labels", "parts"))
+    return PartClouds(np.concatenate(points), np.concatenate(labels), names, parts=np.concatenate(parts))
+
+
+Naming = tuple[tuple[str, ...], PartNames]
+"""The names of categories and of their parts, in the order of their numbers."""
+
+
+def renumbered(clouds: PartClouds, old: Naming, new: Naming) -> PartClouds:
+    """Return clouds with the numbers that `new` has for the names of `old`; every name of `old` is in `new`."""
+    if old == new:
+        return clouds
+    categories, first = [new[0].index(name) for name in old[0]], first_parts(new[1])
+    parts = [first[to] + new[1][to].index(part) for own, to in zip(old[1], categories) for part in own]
+    return replace(
+        clouds,
+        labels=np.array(categories, np.int64)[clouds.labels],
+        parts=np.array(parts, np.uint16)[clouds.parts],
+    )

@@ -157,7 +157,7 @@ def _is_number(cell: str) -> bool:
 
 def _parts(path: Path, categories: tuple[str, ...], read: _Read) -> tuple[PartNames, list[np.ndarray]]:
     """Return (names of each category's parts, the labels that the files have for them, sorted)."""
-    given = _given_names(path)
+    given = given_names(path)
     names: list[tuple[str, ...]] = []
     numbers: list[np.ndarray] = []
     for number, category in enumerate(categories):
@@ -180,7 +180,8 @@ def _parts(path: Path, categories: tuple[str, ...], read: _Read) -> tuple[PartNa
     return tuple(names), numbers
 
 
-def _given_names(path: Path) -> dict[str, tuple[str, ...]]:
+def given_names(path: Path) -> dict[str, tuple[str, ...]]:
+    """Return what `parts.json` calls each category's parts; nothing where there is none. UserError."""
     if not path.is_file():
         return {}
     try:

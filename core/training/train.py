@@ -216,6 +216,7 @@ class Trainer:
             validation_accuracy=validation.accuracy if validation else None,
             test_accuracy=test.accuracy if test else None,
             lr=float(self.optimizer.param_groups[0]["lr"]),
+            metric=self.task.metric,
             best=better and judged is not None,
             seconds=state.epoch_seconds,
             peak_memory_bytes=peak_bytes(self.device),

@@ -9,6 +9,7 @@ import click
 
 from ...core.errors import UserError
 from .output import percent, print_json, table
+from .parts import score_parts, show_parts
 from .session import CONFIG_NAME
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def evaluate(
     backbone_weights: str | None,
     as_json: bool,
 ) -> None:
-    """Print accuracy, accuracy per class and the confusion matrix of an ADAPTER folder.
+    """Print accuracy, accuracy per class and the confusion matrix of an ADAPTER folder; where it tells parts, mIoU.
 
     With --vote the answers to N views of each test cloud are averaged, in one pass, and the accuracy without is shown
     beside; the papers' code repeats this 299 times and reports the maximum, which is never done here.
@@ -70,19 +71,23 @@ def evaluate(
     least = predictor.config.run.backbone.least_points
     dataset = load(chosen, least=least, pooled_test=vote is not None)
     parts, noun = _as_judged(_parts(dataset, split), chosen), dataset.train.noun
-    numbers = _as_trained(dataset.classes, predictor.classes)
+    numbers = [] if predictor.answers == "parts" else _as_trained(dataset.classes, predictor.classes)
     notes = list(dataset.notes)
     if data is None and dataset.fingerprint != predictor.config.dataset_fingerprint:
         notes.append(f"warning: these are not the {noun} that the adapter was trained and tested with")
     for note in notes:
         click.echo(note, err=True)
-    scores = _score(predictor, parts, numbers)
+    scores = (
+        score_parts(predictor, dataset, parts) if predictor.answers == "parts" else _score(predictor, parts, numbers)
+    )
     count = sum(len(part) for part in parts)
     scores = {"data": chosen.kind, "split": split, noun: count, **scores, "classes": list(predictor.classes)}
     if vote and dataset.test is not None:
         scores = _voted(predictor, dataset.test, numbers, (vote, seed), scores)
     if as_json:
         print_json(scores)
+    elif predictor.answers == "parts":
+        show_parts(scores, noun)
     else:
         _show(scores, noun)
 
@@ -117,6 +122,9 @@ def _require_modality(config: AdapterConfig, given: str, kind: str) -> None:
         raise UserError(
             f"This adapter reads {reads}, and these data are {found}", got=given, expected=f"data of {reads}"
         )
+    answers, labelled = config.run.data.answers, getattr(choices("data")[kind], "answers", "classes")
+    if labelled != answers:
+        raise UserError(f"This adapter tells {answers}, and these data are labelled with {labelled}", got=given)
 
 
 def _places(folder: Path) -> dict[str, Any]:

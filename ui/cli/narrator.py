@@ -19,6 +19,7 @@ class Narrator:
         self.epochs, self.steps = epochs, 0
         self._eta = 0.0
         self.noun = "clouds"
+        self.metric = "accuracy"
         self._bar = ""
         self._tenth = -1
 
@@ -38,9 +39,10 @@ class Narrator:
         elif isinstance(event, Epoch):
             self._epoch(event)
         elif isinstance(event, Scores):
+            points = "" if event.point_accuracy is None else f"points right {percent(event.point_accuracy)}, "
             self.line(
-                f"{event.split}: accuracy {percent(event.accuracy)}, mean of classes "
-                f"{percent(event.mean_class_accuracy)}, loss {event.loss:.4f}"
+                f"{event.split}: {event.metric} {percent(event.accuracy)}, mean of classes "
+                f"{percent(event.mean_class_accuracy)}, {points}loss {event.loss:.4f}"
             )
         elif isinstance(event, Finished):
             self._finished(event)
@@ -99,8 +101,10 @@ class Narrator:
 
     def _plan(self, plan: Plan) -> None:
         self.epochs, self.steps, self.noun = plan.epochs, plan.steps_per_epoch, plan.noun
+        self.metric = plan.metric
+        parts = f" with {sum(map(len, plan.part_names))} parts" if plan.part_names else ""
         self.line(
-            f"{len(plan.classes)} classes; {plan.noun}: {plan.train_clouds} to train, "
+            f"{len(plan.classes)} classes{parts}; {plan.noun}: {plan.train_clouds} to train, "
             f"{plan.validation_clouds} to validate, {plan.test_clouds} to test"
         )
         share = 100 * plan.trainable / plan.total
@@ -113,7 +117,7 @@ class Narrator:
         parts = [
             f"epoch {event.epoch}/{self.epochs}",
             f"loss {event.train_loss:.4f}",
-            f"train {percent(event.train_accuracy)}",
+            f"{'' if self.metric == 'accuracy' else f'{self.metric}: '}train {percent(event.train_accuracy)}",
         ]
         if event.validation_accuracy is not None:
             parts.append(f"validation {percent(event.validation_accuracy)}{' *' if event.best else ''}")
@@ -141,10 +145,10 @@ class Narrator:
         how = {
             "validation": "best on validation",
             "last": "the last",
-            "test": f"best on the TEST {self.noun}, so the test accuracy is optimistic",
+            "test": f"best on the TEST {self.noun}, so the test {event.metric} is optimistic",
         }[event.selected_on]
         tested = (
-            f"Test accuracy {percent(event.test_accuracy)}"
+            f"Test {event.metric} {percent(event.test_accuracy)}"
             if event.test_accuracy is not None
             else f"No test {self.noun}"
         )

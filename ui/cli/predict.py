@@ -1,4 +1,4 @@
-"""`pointsmith predict`: clouds or images in, labels with probabilities out."""
+"""`pointsmith predict`: clouds or images in; labels with probabilities out, or the part of each point."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...core.errors import UserError
 from .output import percent, print_json
 
 if TYPE_CHECKING:
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
 @click.argument("folder", metavar="ADAPTER", type=click.Path(path_type=Path))
 @click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--raw", is_flag=True, help="Take the input as it is: no centring, scaling or resampling.")
+@click.option("--category", metavar="NAME", help="What the clouds are, for an adapter that tells their parts.")
 @click.option("--top", default=5, type=click.IntRange(min=1), show_default=True, help="How many classes to show.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--backbone-weights", metavar="PATH", help="The backbone's weight file, where it lies elsewhere.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list with label, probabilities and logits of each.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print a JSON list with label (or parts), probabilities and logits of each."
+)
 def predict(
     folder: Path,
     files: tuple[Path, ...],
     raw: bool,
+    category: str | None,
     top: int,
     device: str,
     backbone_weights: str | None,
@@ -37,12 +42,15 @@ def predict(
 ) -> None:
     """Classify each FILE with an ADAPTER folder: what the adapter was trained on, clouds or images.
 
+    An adapter that was trained on parts tells the part of every point of a cloud, given its --category.
+
     A cloud is a mesh, a point cloud, or an .npy of shape (N, 3) or (B, N, 3).
 
     \b
     Example:
       pointsmith predict runs/demo/adapter chair.obj scan.ply
       pointsmith predict runs/signs/adapter photo.jpg
+      pointsmith predict runs/parts/adapter cloud.txt --category chair --json
     """
     from ...core.data.kinds import require_modality
     from ...core.predict import Predictor
@@ -51,6 +59,13 @@ def predict(
     for path in files:
         require_modality(str(path), predictor.modality)
     names, inputs = _read(files, predictor.config.preparation, raw)
+    if predictor.answers == "parts":
+        from .parts import predict_parts
+
+        predict_parts(predictor, [(name, given) for name, given in zip(names, inputs)], category, raw, as_json)
+        return
+    if category is not None:
+        raise UserError("This adapter tells classes, not parts", got=f"--category {category}", remedy="Leave it out")
     found = predictor.predict(inputs, raw=raw, names=names)
     if as_json:
         print_json([_plain(name, one, predictor.classes, top) for name, one in zip(names, found)])

@@ -118,10 +118,12 @@ def data_content(given: str, before: object = None) -> Content:
         raise unknown(given, kinds, "data set, and there is no file or folder of that name")
     if not isinstance(before, dict):
         return fresh
+    if fresh["kind"] == "folder" and getattr(kinds.get(str(before.get("kind"))), "answers", None) == "parts":
+        fresh["kind"] = "parts"  # your own labelled points in the place of a benchmark's
     if before.get("kind") == fresh["kind"]:
         return {**before, **fresh}
     of_clouds = {kind for kind, cls in kinds.items() if getattr(cls, "modality", None) == "points"}
-    if fresh["kind"] in ("folder", "h5") and before.get("kind") in of_clouds:
+    if fresh["kind"] in ("folder", "h5", "parts") and before.get("kind") in of_clouds:
         # Your own clouds in the place of a benchmark's: what the recipe's model sees of a cloud stays.
         return {name: before[name] for name in ("preparation", "validation") if name in before} | fresh
     return fresh

@@ -273,7 +273,7 @@ def _outcome(run: Run) -> str:
     if run.error:
         return str(run.error.get("message", ""))
     if run.result and run.result.get("test_accuracy") is not None:
-        return f"test accuracy {100 * run.result['test_accuracy']:.1f} %"
+        return f"test {run.result.get('metric') or 'accuracy'} {100 * run.result['test_accuracy']:.1f} %"
     known = run.progress
     if run.state == "running" and known.get("epoch") and known.get("epochs"):
         left = f", {duration(known['eta_seconds'])} left" if known.get("eta_seconds") is not None else ""

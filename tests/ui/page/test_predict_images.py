@@ -56,10 +56,10 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictPage]:
 
 def test_the_tab_fits_the_adapter(trained: tuple[Path, Any], page: PredictPage) -> None:
     folder = str(trained[0] / "run" / "adapter")
-    menu, viewer, picture, clouds, images = page.fit(None, folder, "light")
+    menu, viewer, picture, clouds, images, _ = page.fit(None, folder, "light")
     assert menu["choices"] == ["any class", "dark", "light"] and menu["value"] == "light"
     assert [one["visible"] for one in (viewer, picture, clouds, images)] == [False, True, False, True]
-    menu, viewer, picture, clouds, images = page.fit(None, None, "light")  # type: ignore[arg-type]
+    menu, viewer, picture, clouds, images, _ = page.fit(None, None, "light")  # type: ignore[arg-type]
     assert menu["value"] == "any class"
     assert [one["visible"] for one in (viewer, picture, clouds, images)] == [True, False, True, False]
 
