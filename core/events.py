@@ -19,7 +19,7 @@ class Stage(Config):
     kind: Literal["stage"] = "stage"
     stage: str
     message: str = ""
-    done: int | None = Field(default=None, description="bytes, where the stage is a download under way")
+    done: int | None = Field(default=None, description="bytes of a download, or items of a data set, so far")
     total: int | None = None
 
 

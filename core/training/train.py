@@ -15,11 +15,11 @@ from ..adapters import describe, save_adapter
 from ..building import build
 from ..config import RunConfig
 from ..data.dataset import Dataset
-from ..data.load import load
 from ..errors import Diverged, UserError
 from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
 from .checkpoint import Checkpoints, State
 from .device import pick_device, pick_precision
+from .loading import load_data
 from .memory import peak_bytes
 from .optimizer import make_optimizer
 from .schedule import learning_rate
@@ -43,7 +43,10 @@ def train(
     no longer finite.
     """
     yield Stage(stage="data", message=f"Loading {config.data.kind}")
-    dataset = load(config.data, least=config.backbone.least_points)
+    dataset = yield from load_data(config.data, config.backbone.least_points, stop)
+    if dataset is None:
+        yield Interrupted(step=0, epoch=0)
+        return
     for note in dataset.notes:
         yield Note(message=note)
     if config.unused:
