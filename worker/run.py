@@ -63,6 +63,13 @@ class WorkerInfo:
     memory_gb: float | None = None
     queues: tuple[str, ...] = ("cpu", "any")
 
+    @classmethod
+    def parse(cls, name: str, note: str, running: str | None) -> WorkerInfo:
+        """Read a worker's own note in Redis."""
+        values = json.loads(note)
+        queues = tuple(values.pop("queues", ("cpu", "any")))
+        return cls(name=name, running=running, queues=queues, **values)
+
 
 def is_run_id(text: str) -> bool:
     """Whether the text can be a run's id at all; checked before it becomes part of a path."""

@@ -227,7 +227,7 @@ class RunStore:
                 pipe.hget(self.ledger.key("run", run_id), "worker")
             holds = dict(zip(pipe.execute(), held, strict=True))
         oldest = seconds + micro / 1e6 - STALE_WORKER
-        found = (WorkerInfo(name=name, running=holds.get(name), **json.loads(text)) for name, text in known.items())
+        found = (WorkerInfo.parse(name, text, holds.get(name)) for name, text in known.items())
         return sorted((worker for worker in found if worker.heartbeat > oldest), key=lambda worker: worker.name)
 
     def record(self, run_id: str) -> None:
@@ -314,7 +314,7 @@ class RunStore:
             worker=fields.get("worker"),
             attempt=int(fields["attempt"]),
             position=rank + 1 if rank is not None and state == "queued" else None,
-            config=uploads.here(json.loads(fields["config"]), self.data_dir),
+            config=uploads.here(fields["config"], self.data_dir),
             progress=json.loads(fields.get("progress") or "{}"),
             error=json.loads(fields["error"]) if fields.get("error") else None,
             result=json.loads(fields["result"]) if fields.get("result") else None,

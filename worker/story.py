@@ -14,7 +14,7 @@ from ..core.durable import write_synced
 from .artefacts import ArtefactError, Artefacts
 from .ledger import Ledger
 from .run import run_folder, write_json
-from .timeline import Cursor, Entry, events_file, read_entries, tokens
+from .timeline import Cursor, Entry, count_lines, events_file, read_entries, tokens
 
 _TOLD = "told.json"
 """In a run's folder: the event files here are the whole story."""
@@ -49,23 +49,18 @@ def _bring_story(artefacts: Artefacts, run_id: str, folder: Path) -> None:
 
 
 def put_away(ledger: Ledger, artefacts: Artefacts | None, data_dir: Path) -> int:
-    """Put the streams of runs that ended long enough ago into their folders; how many it were.
-
-    Without an artefact store only those whose folder is here are touched.
-    """
+    """Put the streams of runs that ended long enough ago into their folders; how many it were."""
     done = 0
     for run_id in ledger.ended(SOME):
         folder = run_folder(data_dir, run_id)
-        if artefacts is None and not folder.exists():
-            continue
-        # A run that came back meanwhile cannot be: an ended run stays ended.
+        # What cannot be written now (a full disk, a store that is away) is tried again with the next sweep.
         with contextlib.suppress(OSError, ArtefactError):
             _write_story(ledger, run_id, folder)
             if artefacts is not None:
                 artefacts.put_story(
                     run_id, {f"events-{token}.jsonl": events_file(folder, token) for token in tokens(folder)}
                 )
-            write_json(folder / _TOLD, {})
+                write_json(folder / _TOLD, {})
             ledger.drop_stream(run_id)
             done += 1
     return done
@@ -73,11 +68,8 @@ def put_away(ledger: Ledger, artefacts: Artefacts | None, data_dir: Path) -> int
 
 def _write_story(ledger: Ledger, run_id: str, folder: Path) -> None:
     """Make sure that the folder's files hold every entry of the stream."""
-    here = dict.fromkeys(tokens(folder), 0)
-    for token, number, _ in read_entries(folder, Cursor()):
-        here[token] = number
     last = ledger.last_entries(run_id)
-    lacking = [token for token, number in last.items() if here.get(token, 0) < number]
+    lacking = [token for token, number in last.items() if count_lines(events_file(folder, token)) < number]
     if not lacking:
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -17,7 +17,13 @@ FAST = Timing(lease=2.0, renew=0.4, reap=0.2, resend=0.5)
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("REDIS_URL", "REDIS_SERVER_BIN", "POINTSMITH_DATA", "POINTSMITH_ALLOW_OPEN_REDIS"):
+    for name in (
+        "REDIS_URL",
+        "REDIS_SERVER_BIN",
+        "POINTSMITH_DATA",
+        "POINTSMITH_ALLOW_OPEN_REDIS",
+        "POINTSMITH_ARTEFACTS",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -40,7 +40,8 @@ def count(config: dict[str, Any], folder: Path, device: str, stop: Callable[[], 
         time.sleep(config["seconds"])
         step += 1
         with (folder / "done.txt").open("a") as file:
-            file.write(json.dumps({"step": step, "pid": os.getpid(), "time": time.time()}) + "\n")
+            line = {"step": step, "pid": os.getpid(), "time": time.time(), "token": int(sys.argv[2])}
+            file.write(json.dumps(line) + "\n")
         yield Step(
             step=step, epoch=1, loss=1 / step, lr=1.0, grad_norm=1.0, clouds_per_second=1.0, eta_seconds=steps - step
         )
