@@ -64,11 +64,12 @@ class Report:
     attempts: int = 0
     redone: int = 0
     steps: int = 0
+    page_back: bool = True
 
     @property
     def passed(self) -> bool:
-        """Whether nothing was lost, doubled or torn."""
-        return not (self.lost or self.overlapping or self.broken)
+        """Whether nothing was lost, doubled or torn, and the page came back."""
+        return self.page_back and not (self.lost or self.overlapping or self.broken)
 
     def row(self) -> str:
         """One line of the table in RESULTS.md."""
@@ -209,7 +210,8 @@ def play(
         _disturb(arena, accepted, kills, chance, report, begun + limit)
         _until(lambda: _open(arena, accepted) == 0, max(1.0, begun + limit - time.monotonic()), "", quiet=True)
         report.seconds = time.monotonic() - begun
-        _until(lambda: not web or arena.web_answers(), 60, "the page after all kills")
+        _until(lambda: not web or arena.web_answers(), 60, "", quiet=True)
+        report.page_back = not web or arena.web_answers()
         _judge(arena, accepted, reference, report)
     finally:
         arena.close()
@@ -339,6 +341,8 @@ def main() -> int:
             real=options.trainer == "real", web=not options.no_web, limit=options.limit,
         )  # fmt: skip
         print(report.row(), flush=True)
+        if not report.page_back:
+            print("The page did not answer after the kills", file=sys.stderr)
         for name in ("lost", "overlapping", "broken"):
             for one in getattr(report, name):
                 print(f"{name}: {one}", file=sys.stderr)
