@@ -6,6 +6,7 @@ which checkpoints are compared, is then the same everywhere.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +21,12 @@ def portable(config: dict[str, Any], data_dir: Path) -> dict[str, Any]:
     return _each(config, lambda text: text[len(f"{data_dir}/") :] if text.startswith(beginning) else text)
 
 
-def here(config: dict[str, Any], data_dir: Path) -> dict[str, Any]:
-    """The configuration with such paths made absolute on this machine, for whoever looks at it."""
-    return _each(config, lambda text: f"{data_dir}/{text}" if _UPLOAD.fullmatch(text) else text)
+def here(text: str, data_dir: Path) -> dict[str, Any]:
+    """A configuration (as JSON) with such paths made absolute on this machine, for whoever looks at it."""
+    config = json.loads(text)
+    if '"uploads/' not in text:
+        return config
+    return _each(config, lambda one: f"{data_dir}/{one}" if _UPLOAD.fullmatch(one) else one)
 
 
 def named(config: dict[str, Any], data_dir: Path) -> dict[str, Path]:
