@@ -129,6 +129,9 @@ def component(setting: Setting, shown: Any) -> gr.components.Component:
         options = [(str(option), option) for option in get_args(kind)]
         options = [("as published", None), *options] if optional else options
         return gr.Dropdown(options, value=shown, filterable=False, **common)
+    if kind is bool and optional:  # a checkbox cannot say that nothing was chosen
+        options = [("as published", None), ("yes", True), ("no", False)]
+        return gr.Dropdown(options, value=shown, filterable=False, **common)
     if kind is bool:
         return gr.Checkbox(value=shown, **common)
     if kind in (int, float) and not optional:

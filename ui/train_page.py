@@ -15,6 +15,7 @@ import gradio as gr
 from ..core.config import RunConfig, choices, parse_config
 from ..core.errors import UserError
 from ..core.recipes import recipe, recipes
+from ..worker.own_runs import OwnRuns
 from ..worker.run import Run
 from ..worker.store import RunStore
 from . import pieces
@@ -31,6 +32,7 @@ _DATA_TITLES = {
     "h5": "HDF5",
     "scanobjectnn": "ScanObjectNN",
     "modelnet40": "ModelNet40",
+    "hub": "Hub data set",
     "fewshot": "Few-shot",
     "parts": "Labelled points",
     "shapenetpart": "ShapeNetPart",
@@ -40,8 +42,8 @@ _DATA_TITLES = {
 _UPLOADS = {
     "folder": ("a zip", ".zip", "path"),
     "h5": ("an HDF5 file", ".h5", "train"),
-    "images": ("a zip", ".zip", "path"),
     "parts": ("a zip", ".zip", "path"),
+    "images": ("a zip", ".zip", "path"),
 }
 """What can be uploaded for a kind of data: (words, ending, the setting that it fills)."""
 _BASIC_OF_KIND = {
@@ -56,6 +58,9 @@ _BASIC_OF_KIND = {
     "data.scanobjectnn.source",
     "data.scanobjectnn.path",
     "data.modelnet40.path",
+    "data.hub.repository",
+    "data.hub.train",
+    "data.hub.test",
     "data.fewshot.way",
     "data.fewshot.shot",
     "data.fewshot.fold",
@@ -90,8 +95,11 @@ def about(part: str, kind: str) -> str:
 class TrainPage:
     """Builds the tab's components on construction; `wire` then connects them."""
 
-    def __init__(self, store: RunStore, uploads: Path) -> None:
+    def __init__(
+        self, store: RunStore | OwnRuns, uploads: Path, check: Callable[[RunConfig], None] = lambda _: None
+    ) -> None:
         self.store, self.uploads = store, uploads
+        self._check = check  # what this page's rules say of the files that a run names
         self.first = recipe(_FIRST).config()
         self.form = Form(self.first)
         self.kinds: dict[str, gr.components.Component] = {}
@@ -205,7 +213,9 @@ class TrainPage:
     def read(self, values: tuple[Any, ...]) -> RunConfig:
         """Return the config that the components describe; UserError names the first setting that does not fit."""
         kinds = dict(zip(PARTS, values[: len(PARTS)]))
-        return parse_config(to_content(kinds, dict(zip(self.keys, values[len(PARTS) :]))), "The form")
+        config = parse_config(to_content(kinds, dict(zip(self.keys, values[len(PARTS) :]))), "The form")
+        self._check(config)
+        return config
 
     def preview(self, *values: Any) -> list[Any]:
         """Show sizes, warnings, command and YAML of what is in the form, or what does not fit; the browser keeps it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Union
@@ -168,6 +169,29 @@ class ScanObjectNNData(BenchmarkData):
         return self
 
 
+class HubData(BenchmarkData):
+    """Labelled clouds in any parquet data set of the Hub, or in a local copy of one: a column of lists of points."""
+
+    kind: Literal["hub"] = "hub"
+    repository: str = Field(description="owner/name on the Hub, or the folder of a local copy")
+    revision: str | None = Field(default=None, description="commit or tag; none: the newest, which is noted")
+    train: str = Field(default="train", description="its split of training clouds")
+    test: str | None = Field(default=None, description="its split of test clouds")
+    inputs: str | None = Field(default=None, description="column of the points; none: found by its content")
+    label: str | None = Field(default=None, description="column of the labels; none: found by its name")
+
+    @model_validator(mode="after")
+    def _names_a_data_set(self) -> Self:
+        local = self.repository.startswith(("/", ".", "~"))
+        if not local and not re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", self.repository):
+            raise UserError(
+                "data.repository is no data set of the Hub",
+                got=self.repository,
+                expected="owner/name, or the path of a folder that begins with / or .",
+            )
+        return self
+
+
 class ModelNet40Data(BenchmarkData):
     """ModelNet40: 40 classes of CAD models, from whichever of its four releases lies in the folder."""
 
@@ -253,7 +277,7 @@ class FewShotData(BenchmarkData):
 
 
 BaseData = Annotated[
-    Union[DemoData, FolderData, H5Data, ScanObjectNNData, ModelNet40Data],
+    Union[DemoData, FolderData, H5Data, ScanObjectNNData, ModelNet40Data, HubData],
     Field(discriminator="kind"),
 ]
 """What few-shot folds can be drawn from: labelled clouds."""
@@ -435,6 +459,7 @@ DataConfig = Annotated[
         H5Data,
         ScanObjectNNData,
         ModelNet40Data,
+        HubData,
         FewShotData,
         PartFolderData,
         ShapeNetPartData,

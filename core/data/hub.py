@@ -23,10 +23,11 @@ def read_split(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (points (S, N, 3) float32, labels (S,) int64) of one split of `owner/name` or of a folder on disk.
 
-    `columns` are those of the points, a list of [x, y, z], and of the labels. What was fetched once stays in the cache
-    of `datasets` and needs no network again. Raises UserError for a data set that cannot be had or has another form.
+    `columns` are those of the points, a list of [x, y, z, …], and of the labels. What was fetched once stays in the
+    cache of `datasets` and needs no network again. Raises UserError for a data set that cannot be had or is of another
+    form.
     """
-    data = _load(repository, split, revision)
+    data = open_split(repository, split, revision)
     inputs, label = columns
     missing = [name for name in columns if name not in data.column_names]
     if missing:
@@ -58,7 +59,8 @@ def read_split(
     return points, labels.astype(np.int64)
 
 
-def _load(repository: str, split: str, revision: str | None) -> Any:
+def open_split(repository: str, split: str, revision: str | None) -> Any:
+    """Return a split as the `datasets` library has it; UserError where it cannot be had."""
     datasets: Any = import_module("datasets")  # more than a second: only those who read from the Hub pay
     local = repository.startswith(("/", ".", "~")) or Path(repository).is_dir()
     if local and not Path(repository).is_dir():
@@ -85,10 +87,10 @@ def _clouds(column: Any, name: str) -> np.ndarray:
             raise UserError(f"{name} does not hold clouds of one size", expected="as many points in each")
         sizes.append(lengths[0])
         flat = flat.flatten()
-    if len(sizes) != 2 or sizes[1] != 3 or flat.null_count:
+    if len(sizes) != 2 or sizes[1] < 3 or flat.null_count:
         expected = "a list of N points [x, y, z] each"
         raise UserError(f"{name} does not hold clouds", got=str(column.type), expected=expected)
     numbers = np.asarray(flat.to_numpy(zero_copy_only=False))
     if numbers.dtype.kind not in "fiu":
         raise UserError(f"{name} holds no plain numbers", got=str(column.type))
-    return numbers.reshape(-1, sizes[0], 3)
+    return numbers.reshape(-1, sizes[0], sizes[1])[:, :, :3]

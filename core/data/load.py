@@ -16,6 +16,7 @@ from .config import (
     DemoData,
     FewShotData,
     FolderData,
+    HubData,
     ImagesData,
     ModelNet40Data,
     PartFolderData,
@@ -28,6 +29,7 @@ from .dataset import Dataset, Progress, Split
 from .fewshot import read_fewshot
 from .folder import read_folder
 from .h5 import read_h5
+from .hub_set import read_hub
 from .images import read_images
 from .modelnet import read_modelnet40
 from .part_clouds import PartClouds, judged
@@ -104,6 +106,8 @@ def read(config: DataConfig, least: int = 1, progress: Progress | None = None) -
         return read_scanobjectnn(config, progress=progress)
     if isinstance(config, ModelNet40Data):
         return read_modelnet40(config, progress=progress)
+    if isinstance(config, HubData):
+        return read_hub(config, progress=progress)
     if isinstance(config, ShapeNetPartData):
         return read_shapenetpart(config, progress=progress)
     if isinstance(config, PartFolderData):
