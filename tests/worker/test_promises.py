@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -235,3 +236,20 @@ def test_sigstop_of_the_trainer_does_not_hold_a_cancel_up(data: Path) -> None:
         service.store.cancel(run.id)
         until(lambda: service.store.get(run.id).state == "cancelled", 5, "the end")
         assert time.monotonic() - begun < FAST.cancel_grace + 1.0
+
+
+def test_a_copy_of_the_living_folder_is_a_backup(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    with Service(data, 1, timing=FAST, trainer=TRAINER) as service:
+        ended = service.store.create({"steps": 3, "seconds": 0})
+        _succeeded(service.store, ended)
+        running, waiting = (service.store.create({"steps": 40, "seconds": 0.05, "every": 5}) for _ in range(2))
+        until(lambda: len(_done(running)) >= 12, 15, "steps")
+        shutil.copytree(data, copy, ignore=lambda folder, names: [name for name in names if name.endswith(".sock")])
+    with Service(copy, 1, timing=FAST, trainer=TRAINER) as service:
+        assert service.store.get(ended.id).state == "succeeded"
+        for run in (running, waiting):
+            _succeeded(service.store, run)
+            assert [step for step, _ in _curve(service.store, run)] == list(range(1, 41))
+        assert service.store.get(running.id).attempt == 2
+    assert processes_on(copy) == []
