@@ -86,9 +86,9 @@ def charts(run_id: str, seen: Seen, epochs: int) -> dict[str, Any]:
         _epoch_line("validation", 2, done, "validation_accuracy"),
         _epoch_line("test", 3, done, "test_accuracy"),
     ]
-    common = {"xLabel": "epoch", "xMax": epochs}
     metric = str((seen.plan or {}).get("metric") or "accuracy")
     title = metric[0].upper() + metric[1:] if metric.islower() else metric
+    common = {"xLabel": "epoch", "xMax": epochs}
     waiting = "The curve begins with the first step."
     return {
         "run": run_id,

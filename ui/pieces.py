@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import Any
 
 import gradio as gr
 
@@ -72,6 +73,12 @@ def share_row(name: str, share: float | None) -> str:
     """Return a table row: a name, a bar and the number."""
     number = percent(share)
     return f'<tr><th scope="row">{escape(name)}</th><td>{bar(share or 0.0, name)}</td><td>{number}</td></tr>'
+
+
+def result(finished: dict[str, Any]) -> str:
+    """Return the test score of a finished run: an accuracy as a bare number, anything else by its name."""
+    said, metric = percent(finished.get("test_accuracy")), finished.get("metric") or "accuracy"
+    return said if metric == "accuracy" else f"{said} {metric}"
 
 
 def percent(share: float | None) -> str:

@@ -83,11 +83,6 @@ class PredictPage:
                 **shown,
                 elem_id="sample",
             )
-        with gr.Row(elem_classes="ps-actions"):
-            self.another = gr.Button("Try a sample", elem_id="another", size="md", variant="primary")
-            self.upload = gr.UploadButton(
-                "Upload a mesh or a cloud",
-                file_types=[f".{one}" for one in sorted(EXTENSIONS)],
             self.category = gr.Dropdown(
                 [],
                 value=None,
@@ -97,6 +92,11 @@ class PredictPage:
                 **shown,
                 elem_id="category",
             )
+        with gr.Row(elem_classes="ps-actions"):
+            self.another = gr.Button("Try a sample", elem_id="another", size="md", variant="primary")
+            self.upload = gr.UploadButton(
+                "Upload a mesh or a cloud",
+                file_types=[f".{one}" for one in sorted(EXTENSIONS)],
                 file_count="single",
                 elem_id="upload-cloud",
                 size="md",
@@ -124,7 +124,7 @@ class PredictPage:
         found: list[tuple[str, str]] = []
         for run in self.store.list(SHOWN):
             if run.state == "succeeded":
-                accuracy = pieces.percent((run.result or {}).get("test_accuracy"))
+                accuracy = pieces.result(run.result or {})
                 found.append((f"{run.name} · {accuracy} · {pieces.ago(run.finished or run.created)}", run.id))
         return found
 
@@ -145,9 +145,10 @@ class PredictPage:
         key = folder or str(run_id)
         with self._lock:
             if key not in self._loaded:
-                if run is None:
+                if folder:
                     chosen = Chosen(Predictor.load(Path(folder).expanduser()), None)
                 else:
+                    run = self.store.get(str(run_id))
                     place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
                     weights = run.config.get("backbone", {}).get("weights")
                     named = weights if weights not in (None, "pretrained", "random", "included") else None
@@ -164,25 +165,27 @@ class PredictPage:
             chosen = self._load(run_id, folder)
             of_parts = chosen.predictor.answers == "parts"
             if chosen.run is None and (of_parts or chosen.predictor.modality == "images"):
-                noun = "labelled clouds" if of_parts else "images"
-                raise UserError(f"An adapter folder brings no {noun} to try", remedy="Upload a file")
+                noun, one = ("labelled clouds", "a cloud") if of_parts else ("images", "an image")
+                raise UserError(f"An adapter folder brings no {noun} to try", remedy=f"Upload {one}")
             drawn = self.samples.draw(chosen.run, None if label == _ANY else label)
+            if of_parts:
+                return _parts_answer(chosen, drawn)
             return _answer(chosen, drawn.given, drawn.name, drawn.truth)
         except UserError as error:
             return _problem(error)
 
-    def uploaded(self, run_id: str | None, folder: str, category: str | None, upload: str) -> list[Any]:
+    def uploaded(self, run_id: str | None, folder: str, upload: str, category: str | None = None) -> list[Any]:
         """Predict an uploaded file; return what viewer, picture and answer show."""
         try:
             chosen = self._load(run_id, folder)
             path = Path(upload)
-            if of_parts:
-                return _parts_answer(chosen, drawn)
             require_modality(path.name, chosen.predictor.modality)
             if chosen.predictor.modality == "images":
                 given = read_untrusted_image(path)
             else:
                 given = read_untrusted(path, MESH_POINTS, 0)
+            if chosen.predictor.answers == "parts":
+                return _parts_answer(chosen, Sample(given, category or chosen.predictor.classes[0], path.name))
             return _answer(chosen, given, path.name, None)
         except UserError as error:
             return _problem(error)
@@ -192,17 +195,15 @@ class PredictPage:
     def fit(self, run_id: str | None, folder: str, label: str | None) -> list[Any]:
         """Return the updates of what depends on the adapter: the menu of samples, and viewer or picture."""
         try:
-            if chosen.predictor.answers == "parts":
-                return _parts_answer(chosen, Sample(given, category or chosen.predictor.classes[0], path.name))
             chosen = self._load(run_id, folder) if run_id or (folder or "").strip() else None
         except UserError:
             chosen = None  # said by the prediction that follows
         pictures = chosen is not None and chosen.predictor.modality == "images"
-        own = chosen is not None and (pictures or self.samples.own(chosen.run))
+        of_parts = chosen is not None and chosen.predictor.answers == "parts"
+        own = chosen is not None and (pictures or of_parts or self.samples.own(chosen.run))
         classes = chosen.predictor.classes if chosen and own else CLASSES
         menu = gr.update(choices=[_ANY, *classes], value=label if label in classes else _ANY)
         clouds, images = gr.update(visible=not pictures), gr.update(visible=pictures)
-        of_parts = chosen is not None and chosen.predictor.answers == "parts"
         first = label if label in classes else classes[0]
         asked = gr.update(choices=list(classes), value=first, visible=True) if of_parts else gr.update(visible=False)
         return [menu, clouds, images, clouds, images, asked]
@@ -226,7 +227,7 @@ class PredictPage:
         which, shown = [self.adapter, self.folder], self.shown
         gr.on([self.another.click, self.label.input], self.sample, [*which, self.label], shown, **slow)
         for upload in (self.upload, self.upload_image):
-            upload.upload(self.uploaded, [*which, self.category, upload], shown, **slow)
+            upload.upload(self.uploaded, [*which, upload, self.category], shown, **slow)
         changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)
         changed.then(self.sample, [*which, self.label], shown, **slow)
         self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")
@@ -244,15 +245,6 @@ def _answer(chosen: Chosen, given: np.ndarray, name: str, truth: str | None) -> 
     return [payload(prediction.points, prediction.total_points, prediction.patch), gr.skip(), said]
 
 
-def _problem(error: UserError) -> list[Any]:
-    return [gr.skip(), gr.skip(), pieces.notice("error", [str(error)])]
-
-
-def _seen(prediction: Prediction) -> str:
-    if prediction.patch is None:
-        height, width = prediction.inputs.shape[:2]
-        return f"seen by the model as {width} × {height} pixels"
-    return f"{len(prediction.points):,} of {prediction.total_points:,} points seen by the model"
 def _parts_answer(chosen: Chosen, given: Sample) -> list[Any]:
     """Return what viewer, picture and answer show of a cloud of a known category, and of its true parts if known."""
     begun = time.perf_counter()
@@ -290,6 +282,15 @@ def _parts_html(chosen: Chosen, found: Segmentation, given: Sample, took: float)
     )
 
 
+def _problem(error: UserError) -> list[Any]:
+    return [gr.skip(), gr.skip(), pieces.notice("error", [str(error)])]
+
+
+def _seen(prediction: Prediction) -> str:
+    if prediction.patch is None:
+        height, width = prediction.inputs.shape[:2]
+        return f"seen by the model as {width} × {height} pixels"
+    return f"{len(prediction.points):,} of {prediction.total_points:,} points seen by the model"
 
 
 def _answer_html(chosen: Chosen, prediction: Prediction, name: str, truth: str | None, took: float) -> str:

@@ -74,8 +74,7 @@ def _worker(worker: WorkerInfo, names: dict[str, str], now: float) -> str:
 
 def _row(run: Run, now: float) -> str:
     kinds = " · ".join(str((run.config.get(part) or {}).get("kind", "?")) for part in ("method", "data", "backbone"))
-    accuracy = (run.result or {}).get("test_accuracy")
-    right = percent(accuracy) if run.state == "succeeded" else _brief(run)
+    right = pieces.result(run.result or {}) if run.state == "succeeded" else _brief(run)
     return (
         f'<a class="ps-run" role="listitem" href="?run={run.id}" data-run="{run.id}">'
         f"{chip(run.state, 'cancelling' if run.cancelling and run.state == 'running' else None)}"

