@@ -1,7 +1,7 @@
 """The Celery application for monitors: `REDIS_URL=… celery -A pointsmith.worker.monitor flower`.
 
-Workers report to monitors only when they were started with POINTSMITH_CELERY_EVENTS=1. What monitors show are hints, and
-nothing a monitor does to them changes a run: whether it waits, runs or has ended stands in the ledger alone.
+Workers report to monitors only when they were started with POINTSMITH_CELERY_EVENTS=1. What monitors show are hints,
+and nothing a monitor does to them changes a run: whether it waits, runs or has ended stands in the ledger alone.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Literal
 
 from .artefacts import Artefacts
-from .connection import RedisAddress
+from .connection import RedisAddress, Unreachable
 from .data_dir import default_data_dir, prepare_data_dir
 from .embedded_redis import EmbeddedRedis
 from .launcher import Workers
@@ -20,6 +21,9 @@ from .reaper import Reaper
 from .site import Site
 from .store import RunStore
 from .timing import Timing
+
+COMEBACK = 15.0
+"""Seconds in which a private Redis is surely started again by one of its launchers."""
 
 
 class Service:
@@ -56,9 +60,8 @@ class Service:
             self.store = RunStore(redis_url, self.data_dir, timing=timing, artefacts=artefacts)
             stack.callback(self.store.close)
             self.site = Site(self.store.ledger, self.data_dir, identity)
-            self.site.join()
             stack.callback(self.site.leave)
-            self.store.read_in()
+            self._enter()
             self.reaper = Reaper(self.store, self.site)
             stack.callback(self.reaper.close)
             self.reaper.start()
@@ -66,6 +69,19 @@ class Service:
             stack.callback(self.workers.close)
             self.workers.start()
             self._ending = stack.pop_all()
+
+    def _enter(self) -> None:
+        """Say who we are and read the folders in; a private Redis that was just killed is given time to come back."""
+        deadline = time.monotonic() + (COMEBACK if self.redis else 0.0)
+        while True:
+            try:
+                self.site.join()
+                self.store.read_in()
+                return
+            except Unreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def close(self) -> None:
         """Drain the workers, then end the reaper and, as the last launcher on this folder, Redis. Takes up to 5 s.

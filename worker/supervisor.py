@@ -27,7 +27,7 @@ from .run import last_lines, read_json, run_folder, write_json
 from .settings import ADDRESS, WorkerSettings
 from .shipper import Shipper
 from .store import RunStore
-from .trainer import BUG, DONE, HELD, INTERRUPTED, USER
+from .trainer import BUG, DONE, HELD, INTERRUPTED, SILENCE, USER
 
 
 class Supervisor:
@@ -86,6 +86,7 @@ class Attempt:
         process = self._spawn()
         try:
             while process.poll() is None:
+                self._say_alive(process)
                 self._look_after(process)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(self.timing.poll)
@@ -96,6 +97,12 @@ class Attempt:
                 process.stdin.close()
         if self.ours:
             self._judge(process.returncode)
+
+    def _say_alive(self, process: subprocess.Popen[bytes]) -> None:
+        """A byte for the trainer, which ends by itself when none comes: on another machine no lock would hold it."""
+        assert process.stdin is not None
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):
+            os.write(process.stdin.fileno(), b".")
 
     def _prepare(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -144,8 +151,9 @@ class Attempt:
         # Threads that wait for each other by spinning lose most of their time as soon as something else (a browser on
         # the same machine, say) wants a core.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        environment[SILENCE] = f"{self.timing.lease / 2:g}"
         with (self.folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,  # its closing tells the trainer that we are gone
                 stdout=log,
@@ -154,6 +162,9 @@ class Attempt:
                 env=environment,
                 cwd=self.store.data_dir if self._names_uploads() else None,
             )
+        assert process.stdin is not None
+        os.set_blocking(process.stdin.fileno(), False)  # a trainer that does not read must not hold us up
+        return process
 
     def _names_uploads(self) -> bool:
         """Whether the configuration names data relative to the data folder (see `uploads`)."""

@@ -2,8 +2,9 @@
 
 It knows nothing of Redis or Celery. Exit codes: 0 done (`result.json`), 2 the user's error and 1 any other (both with
 `error.json`), 64 interrupted and resumable, 75 the folder is held by another trainer. On SIGTERM it stops after the
-step at hand and writes a checkpoint. When its standard input closes, its supervisor is gone: then it does the same, and
-ends at once should that take too long, so that no trainer outlives its owner's lease.
+step at hand and writes a checkpoint. When its standard input closes, its supervisor is gone, and when nothing comes
+from there for POINTSMITH_SILENCE seconds it is frozen: then it does the same, and ends at once should that take too
+long, so that no trainer outlives its owner's lease.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import faulthandler
 import fcntl
 import os
+import select
 import signal
 import sys
 import threading
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 DONE, BUG, USER, INTERRUPTED, HELD = 0, 1, 2, 64, 75
 LOCK_PATIENCE = 20.0
 ORPHAN_GRACE = 3.0
+SILENCE = "POINTSMITH_SILENCE"
+"""The environment variable that says how long a living supervisor is silent at most; without it that is no sign."""
 
 Learn = Callable[[dict[str, Any], Path, str, Callable[[], bool]], "Iterator[Event]"]
 """(config, folder, device, stop) -> events."""
@@ -71,8 +75,9 @@ class Stop:
         threading.Thread(target=self._wait_for_orphanhood, name="orphan-watch", daemon=True).start()
 
     def _wait_for_orphanhood(self) -> None:
+        silence = float(os.environ.get(SILENCE) or 0) or None
         # os.read, not sys.stdin: its buffer's lock would abort the interpreter's exit.
-        while os.read(0, 1):
+        while select.select([0], [], [], silence)[0] and os.read(0, 4096):
             pass
         self.wish()
         time.sleep(ORPHAN_GRACE)

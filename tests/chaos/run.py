@@ -122,7 +122,7 @@ class Arena:
     def kill(self, kind: str, chance: random.Random) -> bool:
         """Kill one process of this kind; False when there is none now."""
         if kind == "web":
-            if self.web is None or self.web.poll() is not None:
+            if self.web is None:
                 return False
             self.web.kill()
             self.web.wait()

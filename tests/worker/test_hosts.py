@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pointsmith.core.errors import UserError
 from pointsmith.worker.artefacts import ArtefactError, Artefacts
@@ -138,6 +139,29 @@ def test_a_run_goes_on_where_the_other_machine_died(tmp_path: Path, redis_url: s
         assert json.loads(page.store.bring(ended, "result.json").read_text())["kind"] == "finished"
         assert page.store.log(run.id)[-1].endswith("finished")
         assert not [name for name in published() if name.startswith("checkpoint")], "a result needs no checkpoint"
+
+
+def test_a_frozen_machine_and_its_successor_never_train_together(tmp_path: Path, redis_url: str, hosts: Hosts) -> None:
+    with _page(tmp_path, redis_url) as page:
+        hosts.start("a")
+        run = page.store.create({"steps": 80, "seconds": 0.05, "every": 5})
+        until(lambda: len(_done(tmp_path / "a", run)) >= 10, 20, "steps")
+        line = json.loads((tmp_path / "a" / "runs" / run.id / "done.txt").read_text().splitlines()[-1])
+        supervisor = psutil.Process(line["pid"]).parent()
+        assert supervisor is not None
+        supervisor.suspend()  # the trainer itself is not frozen, and no lock reaches the other machine
+        try:
+            hosts.start("b")
+            until(lambda: bool(_done(tmp_path / "b", run)), 20, "the other machine")
+        finally:
+            supervisor.resume()
+        until(lambda: page.store.get(run.id).state == "succeeded", 20, "the end")
+        spans = []
+        for name in "ab":
+            lines = (tmp_path / name / "runs" / run.id / "done.txt").read_text().splitlines()
+            spans.append([json.loads(one)["time"] for one in lines])
+        assert max(spans[0]) < min(spans[1])
+        assert _steps(page, run) == list(range(1, 81))
 
 
 def test_draining_hands_the_very_last_step_over(tmp_path: Path, redis_url: str, hosts: Hosts) -> None:

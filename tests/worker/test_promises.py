@@ -253,3 +253,23 @@ def test_a_copy_of_the_living_folder_is_a_backup(data: Path, tmp_path: Path) -> 
             assert [step for step, _ in _curve(service.store, run)] == list(range(1, 41))
         assert service.store.get(running.id).attempt == 2
     assert processes_on(copy) == []
+
+
+def test_a_start_in_the_very_moment_of_a_redis_crash_succeeds(data: Path) -> None:
+    with Service(data, 0, timing=FAST) as first:
+        first.store.create({"steps": 1, "seconds": 0})
+        pid = int(first.store.ledger.redis.info("server")["process_id"])
+        before = RunStore.read_in
+
+        def crash(store: RunStore) -> int:
+            RunStore.read_in = before  # type: ignore[method-assign]
+            os.kill(pid, signal.SIGKILL)
+            until(lambda: not psutil.pid_exists(pid), 5, "the crash")
+            return before(store)
+
+        RunStore.read_in = crash  # type: ignore[method-assign]
+        try:
+            with Service(data, 0, timing=FAST) as second:
+                assert second.store.count() == 1
+        finally:
+            RunStore.read_in = before  # type: ignore[method-assign]
