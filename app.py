@@ -40,12 +40,40 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="folder for runs and uploads (default: the user's own)"
     )
+    parser.add_argument(
+        "--auth",
+        action="append",
+        default=[],
+        metavar="NAME:PASSWORD|FILE",
+        help="ask for a login; may be given again. Others see the command line: rather set POINTSMITH_AUTH",
+    )
+    parser.add_argument("--no-auth", action="store_true", help="no login although a network can reach the page")
+    parser.add_argument(
+        "--data-root",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="visitors may name data below this folder, and nowhere else; may be given again",
+    )
+    parser.add_argument(
+        "--allowed-host", action="append", default=[], metavar="NAME", help="a name by which a proxy reaches the page"
+    )
     return parser
 
 
 def _serve(options: argparse.Namespace) -> None:
     if options.workers < 0:
         raise UserError("--workers is negative", got=options.workers, expected="0 or more")
+    from pointsmith.worker.data_dir import default_data_dir
+    from pointsmith.worker.scrub import guard_output
+
+    guard_output()
+    door_rules = import_module("pointsmith.ui.access")
+    data_dir = (options.data or default_data_dir()).expanduser().absolute()
+    access = door_rules.access_of(
+        data_dir, options.host, auth=options.auth, no_auth=options.no_auth, data_roots=options.data_root
+    )
     with _listen(options.host, options.port) as door:
         print("Pointsmith is starting …", flush=True)
         # The page's libraries take seconds to import; Redis and the workers come up meanwhile.
@@ -57,7 +85,9 @@ def _serve(options: argparse.Namespace) -> None:
         with Service(options.data, workers=workers) as service:
             loading.join()
             server = import_module("pointsmith.ui.server")
-            server.serve(server.application(service.store, service.data_dir), door)
+            local = door_rules.is_local(options.host)
+            page = server.application(service.store, service.data_dir, access, local=local, hosts=options.allowed_host)
+            server.serve(page, door)
 
 
 def _warm() -> None:

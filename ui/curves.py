@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
+from ..worker.own_runs import OwnRuns
 from ..worker.store import RunStore
 
 POINTS = 400
@@ -43,7 +44,7 @@ class Seen:
 class Watch:
     """Reads each run's new events once, however many pages look at it."""
 
-    def __init__(self, store: RunStore, keep: int = 64) -> None:
+    def __init__(self, store: RunStore | OwnRuns, keep: int = 64) -> None:
         self.store = store
         self._keep = keep
         self._seen: OrderedDict[str, tuple[Seen, Lock]] = OrderedDict()

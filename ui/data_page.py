@@ -18,6 +18,7 @@ from ..core.data.kinds import data_kind
 from ..core.errors import UserError
 from ..core.schema import explain
 from . import data_view, pieces
+from .access import Access
 from .data_sets import DataSets
 from .uploaded_set import settled
 from .viewer import viewer
@@ -44,9 +45,9 @@ class Checked:
 class DataPage:
     """Builds the tab's components on construction; `wire` then connects them."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.uploads = data_dir / "uploads"
-        self.known = DataSets(data_dir / "datasets")
+    def __init__(self, data_dir: Path, access: Access) -> None:
+        self.uploads, self.access = data_dir / "uploads", access
+        self._registered = data_dir / "datasets"
         self.checked = gr.State(None)
         # A text, not a State: the script that writes the address reads it in the browser.
         self.selected = gr.Textbox("", visible=False)
@@ -64,6 +65,11 @@ class DataPage:
         self.shown: list[Any] = [
             self.checked, self.selected, self.head, self.use, self.look, self.inputs, self.list, self.problem
         ]  # fmt: skip
+
+    @property
+    def known(self) -> DataSets:
+        """The data sets of the visitor whose event this is."""
+        return DataSets(self._registered / self.access.room())
 
     def _choices(self) -> None:
         with gr.Group(elem_classes="ps-card"):
@@ -112,11 +118,15 @@ class DataPage:
                 raise UserError("No file was dropped yet", remedy="Drop a zip or files, or choose another source")
             content = settled([Path(file) for file in files], self.uploads / uuid.uuid4().hex)
         else:
+            for place in filter(None, (path.strip(), test.strip())):
+                self.access.check_place(Path(place))
             content = _of_path(path, test)
         try:
-            return TypeAdapter[DataConfig](DataConfig).validate_python(content)
+            config = TypeAdapter[DataConfig](DataConfig).validate_python(content)
         except ValidationError as error:
             raise explain(error, "The data") from error
+        self.access.check_data(config)
+        return config
 
     def run(self, source: str, path: str, test: str, files: list[str] | None) -> Generator[list[Any], None, None]:
         """Check what was chosen: tell how far it is, then show and register the report."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import gradio as gr
 
+from ..core.config import parse_config
 from ..core.errors import UserError
 from ..worker.store import RunStore
 from . import pieces
+from .access import Access
 from .data_page import Checked, DataPage
 from .handover import handed
 from .predict_page import PredictPage
@@ -28,11 +30,14 @@ window.addEventListener('popstate', () => {
 """
 
 
+_LEAVE = '<form method="post" action="logout" class="ps-leave"><button type="submit">Log out</button></form>'
+
+
 class Page:
     """All tabs over one store."""
 
-    def __init__(self, store: RunStore, data_dir: Path) -> None:
-        self.store = store
+    def __init__(self, store: RunStore, data_dir: Path, access: Access) -> None:
+        runs = access.runs(store)
         with gr.Blocks(title="Pointsmith", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
             self.draft = gr.BrowserState("", storage_key=_DRAFT_KEY, secret=_DRAFT_KEY)
             self.top = gr.HTML(
@@ -40,15 +45,19 @@ class Page:
                 apply_default_css=False,
                 js_on_load=_FOLLOW_ADDRESS,
             )
+            if access.door == "accounts":
+                gr.HTML(_LEAVE, apply_default_css=False, elem_id="leave")
+            elif access.door == "oauth":
+                gr.LoginButton(size="sm", elem_id="hf-login")
             with gr.Tabs(selected="train", elem_id="tabs") as self.tabs:
                 with gr.Tab("Train", id="train") as self.train_tab:
-                    self.train = TrainPage(store, data_dir / "uploads")
+                    self.train = TrainPage(runs, data_dir / "uploads", access.check)
                 with gr.Tab("Data", id="data") as self.data_tab:
-                    self.data = DataPage(data_dir)
+                    self.data = DataPage(data_dir, access)
                 with gr.Tab("Runs", id="runs") as self.runs_tab:
-                    self.runs = RunsPage(store)
+                    self.runs = RunsPage(runs)
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
-                    self.predict = PredictPage(store)
+                    self.predict = PredictPage(runs, check=access.check_place)
             self._wire()
 
     def _wire(self) -> None:
@@ -73,6 +82,9 @@ class Page:
         self.top.moved(self._moved, None, [self.tabs, *shown, predict.adapter], **quiet)  # type: ignore[attr-defined]
 
         self._wire_data(quiet, hidden)
+        runs.remedies.remedy(self._remedy, state, [self.tabs, *shown, *train.inputs], **quiet).then(  # type: ignore[attr-defined]
+            None, runs.selected, None, js=address("run", push=True), **hidden
+        ).then(train.preview, train.inputs, train.previewed, **quiet)
 
         begun = train.start.click(
             self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **quiet
@@ -136,6 +148,18 @@ class Page:
     def _go(self, run: str, adapter: str, otherwise: str) -> list[Any]:
         tab = "runs" if run else "predict" if adapter else otherwise
         return [gr.Tabs(selected=tab), *self.runs.refresh(run, {}), self.predict.choose(adapter)]
+
+    def _remedy(self, selected: str, sent: dict[str, str], event: gr.EventData) -> list[Any]:
+        """Start the run that may mend the shown one and go there, or fill its settings into the form."""
+        same = [gr.skip()] * len(self.train.inputs)
+        try:
+            if event.key == "clone":  # type: ignore[attr-defined]
+                filled = self.train.fill(parse_config(self.runs.store.get(selected).config))
+                return [gr.Tabs(selected="train"), *self.runs.refresh("", sent), *filled]
+            run = self.runs.mend(selected, str(event.key), self.train.check)  # type: ignore[attr-defined]
+        except UserError as error:
+            raise gr.Error(str(error), title="Run", print_exception=False) from error
+        return [gr.skip(), *self.runs.refresh(run.id, sent), *same]
 
     def _start(self, sent: dict[str, str], name: str, *values: Any) -> list[Any]:
         """Queue the run of the form and go there, or say what does not fit and stay."""

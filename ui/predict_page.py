@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..core.data.picture import IMAGE_EXTENSIONS
 from ..core.data.procedural import CLASSES
 from ..core.errors import UserError
 from ..core.predict import Prediction, Predictor, Segmentation
+from ..worker.own_runs import OwnRuns
 from ..worker.store import RunStore
 from . import pieces
 from .runs_page import SHOWN, address
@@ -46,8 +48,11 @@ class Chosen:
 class PredictPage:
     """Builds the tab's components on construction; `wire` then connects them."""
 
-    def __init__(self, store: RunStore, keep: int = 2) -> None:
+    def __init__(
+        self, store: RunStore | OwnRuns, keep: int = 2, check: Callable[[Path], None] = lambda _: None
+    ) -> None:
         self.store, self.samples = store, Samples()
+        self._check = check  # what this page's rules say of a folder on this server
         self._keep = keep
         self._loaded: OrderedDict[str, Chosen] = OrderedDict()
         self._lock = Lock()
@@ -142,13 +147,16 @@ class PredictPage:
         folder = (folder or "").strip()
         if not folder and not run_id:
             raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name an adapter folder")
+        if folder:
+            self._check(Path(folder))
+        # Asked at each call, though the adapter may be in memory: it may be another visitor's.
+        run = None if folder else self.store.get(str(run_id))
         key = folder or str(run_id)
         with self._lock:
             if key not in self._loaded:
-                if folder:
+                if run is None:
                     chosen = Chosen(Predictor.load(Path(folder).expanduser()), None)
                 else:
-                    run = self.store.get(str(run_id))
                     place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
                     weights = run.config.get("backbone", {}).get("weights")
                     named = weights if weights not in (None, "pretrained", "random", "included") else None

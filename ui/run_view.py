@@ -8,11 +8,13 @@ from typing import Any
 
 from ..core.config import RunConfig, parse_config
 from ..core.errors import UserError
-from ..worker.run import Run, WorkerInfo
+from ..worker.own_runs import OTHERS
+from ..worker.run import FINAL, Run, WorkerInfo
 from . import pieces
 from .command import command_line
 from .curves import Seen
 from .pieces import ago, bar, chip, code, duration, empty, facts, notice, percent, size
+from .remedies import ADVICE, MEANS, Remedy
 
 _STAGES = {
     "data": "Loading the data",
@@ -62,7 +64,9 @@ def worker_list(workers: Sequence[WorkerInfo], runs: Sequence[Run], now: float) 
 def _worker(worker: WorkerInfo, names: dict[str, str], now: float) -> str:
     memory = f"{worker.memory_gb:.0f} GB" if worker.memory_gb else "–"
     doing = "idle"
-    if worker.running:
+    if worker.running == OTHERS:
+        doing = "a run of somebody else"
+    elif worker.running:
         name = escape(names.get(worker.running, worker.running[:8]))
         doing = f'<a href="?run={worker.running}" data-run="{worker.running}">{name}</a>'
     # In steps, so that the table does not change with every look.
@@ -101,12 +105,28 @@ def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> s
     if run.state in ("running", "queued"):
         parts.append(bar(share(run), "progress of the run", busy=run.state == "running" and not share(run)))
     if run.error:
-        parts.append(notice("error", [str(run.error.get("message") or "The run failed.")]))
-        last = [str(line) for line in run.error.get("log") or []][-20:]
+        kind = str(run.error.get("kind"))
+        said = (MEANS.get(kind, ""), str(run.error.get("message") or "The run failed."))
+        parts.append(notice("error", [one for one in said if one]))
+        parts.append(notice("info", [ADVICE[kind]] if kind in ADVICE else []))
+        last = [str(line) for line in run.error.get("log") or []][-40:]
         if last:
             parts.append(code("\n".join(last), "Last lines"))
     parts.append(facts(_facts(run, seen)))
     return "".join(parts)
+
+
+def remedies(run: Run, found: Sequence[Remedy]) -> str:
+    """Return a button for each remedy of an ended run, and one that fills its settings into the form."""
+    if run.state not in FINAL:
+        return ""
+    shown = [*found, Remedy("clone", "Clone with changes", "fills the form with these settings", {})]
+    buttons = "".join(
+        f'<button type="button" class="ps-remedy" data-remedy="{one.key}"><b>{escape(one.label)}</b>'
+        f"<small>{escape(one.about)}</small></button>"
+        for one in shown
+    )
+    return f'<div class="ps-remedies" role="group" aria-label="What to do now">{buttons}</div>'
 
 
 def _status(run: Run, workers: Sequence[WorkerInfo], now: float) -> str:

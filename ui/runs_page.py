@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
+from ..core.config import RunConfig
 from ..core.errors import UserError
+from ..worker.own_runs import OwnRuns
 from ..worker.run import FINAL, Run
 from ..worker.store import RunStore
 from . import pieces, run_view
 from .curves import Watch, charts
+from .remedies import RESUME, changed, remedies
 
 SHOWN = 200
 LOG_LINES = 60
@@ -24,6 +28,13 @@ element.addEventListener('click', (event) => {
   if (!row || event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
   trigger('open', {id: row.dataset.run});
+});
+"""
+
+_MEND = """
+element.addEventListener('click', (event) => {
+  const on = event.target.closest('[data-remedy]');
+  if (on && !on.disabled) { on.disabled = true; trigger('remedy', {key: on.dataset.remedy}); }
 });
 """
 
@@ -41,7 +52,7 @@ toEnd();
 class RunsPage:
     """Builds the tab's components on construction; `wire` then connects them."""
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore | OwnRuns) -> None:
         self.store, self.watch = store, Watch(store)
         # A text, not a State: the scripts that write the address read it in the browser.
         self.selected = gr.Textbox("", visible=False)
@@ -53,6 +64,7 @@ class RunsPage:
         with gr.Column(visible=False, elem_classes="ps-page") as self.run_column:
             self.back = gr.Button("← All runs", size="sm", elem_classes="ps-back", elem_id="back")
             self.header = pieces.panel("run-header", "", pieces.COPY_CODE)
+            self.remedies = pieces.panel("remedies", "", _MEND)
             small: dict[str, Any] = {"size": "md", "visible": False}
             with gr.Row(elem_classes="ps-actions"):
                 self.predict = gr.Button(
@@ -92,6 +104,7 @@ class RunsPage:
             self.cancel,
             self.delete,
             self.workers,
+            self.remedies,
             self.timer,
         ]
 
@@ -116,6 +129,7 @@ class RunsPage:
             ("value", run_view.run_list(runs, workers, now) if run is None else ""),
             *(self._run(run, workers, now) if run else [("value", None)] * 5 + [("visible", False)] * 4),
             ("value", run_view.worker_list(workers, runs, now) if run is None else ""),
+            ("value", run_view.remedies(run, remedies(run)) if run else ""),
             ("active", active),
         ]
         values[9] = ("value", _download(run))
@@ -163,6 +177,19 @@ class RunsPage:
         except UserError as error:
             gr.Warning(str(error), title="Runs")
         return self.refresh(selected, sent)
+
+    def mend(self, selected: str, key: str, check: Callable[[RunConfig], None]) -> Run:
+        """Queue the run that a remedy asks for; `check` is what the page's rules say of it. UserError."""
+        run = self.store.get(selected)
+        remedy = next((one for one in remedies(run) if one.key == key), None)
+        if remedy is None:
+            raise UserError("This does not fit the run any more", remedy="Reload the page")
+        config = changed(run, remedy)
+        check(config)
+        name = f"{run.name}, {remedy.label.lower()}"[:120]
+        if remedy is RESUME:
+            return self.store.create(run.config, name=name, needs=run.needs, after=run)
+        return self.store.create(config, name=name, needs=run.needs)
 
     def wire(self) -> None:
         """Connect what happens inside this tab."""

@@ -6,24 +6,34 @@ import os
 import socket
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import gradio as gr
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
+from starlette.routing import Mount
 
 from ..core.errors import UserError
 from ..worker.store import RunStore
 from . import theme
+from .access import Access
+from .login import Guard, add_login
 from .page import Page
 
 UPLOAD_LIMIT = "2gb"
 
 
-def application(store: RunStore, data_dir: Path) -> FastAPI:
-    """Return the ASGI application that serves the page of a store."""
+def application(
+    store: RunStore, data_dir: Path, access: Access | None = None, *, local: bool = True, hosts: Iterable[str] = ()
+) -> FastAPI:
+    """Return the ASGI application that serves the page of a store, under these rules (none: open to everybody).
+
+    `local` says that only this machine reaches it, `hosts` are names by which proxies call it (see `Guard`).
+    """
+    access = access or Access(data_dir / "uploads")
     app = FastAPI(title="Pointsmith", docs_url=None, redoc_url=None, openapi_url=None)
     exports = data_dir / "exports"
     exports.mkdir(parents=True, exist_ok=True)
@@ -32,16 +42,19 @@ def application(store: RunStore, data_dir: Path) -> FastAPI:
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/export/{run_id}.zip")
-    def export(run_id: str) -> FileResponse:
+    def export(run_id: str, request: Request) -> FileResponse:
+        visitor = access.visitor(request)
+        if visitor is None:
+            raise HTTPException(401, "Log in first.")
+        runs = access.runs_of(store, visitor)
         try:
-            run = store.get(run_id)
+            run = runs.get(run_id)
         except UserError as error:
             raise HTTPException(404, str(error)) from error
         if run.state != "succeeded":
             raise HTTPException(409, "This run has no adapter: it did not finish.")
         try:
-            place = store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
+            place = runs.bring(run, str((run.result or {}).get("adapter") or "adapter"))
         except UserError as error:
             raise HTTPException(503, str(error)) from error
         draft = packed(place, exports)
@@ -49,8 +62,10 @@ def application(store: RunStore, data_dir: Path) -> FastAPI:
             draft, filename=f"pointsmith-{run.id[:8]}.zip", background=BackgroundTask(draft.unlink, missing_ok=True)
         )
 
-    page = Page(store, data_dir)
-    return gr.mount_gradio_app(
+    if access.door == "accounts":
+        add_login(app, access)
+    page = Page(store, data_dir, access)
+    gr.mount_gradio_app(
         app,
         page.blocks,
         path="/",
@@ -63,7 +78,19 @@ def application(store: RunStore, data_dir: Path) -> FastAPI:
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),
+        blocked_paths=[str(data_dir)],
+        auth_dependency=None if access.door == "open" else access.visitor,
+        app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
+    # Within Gradio's own application, because there, on Spaces, the session is.
+    inner = next(route.app for route in app.routes if isinstance(route, Mount))
+    inner.get("/export/{run_id}.zip")(export)
+    app.add_middleware(Guard, access=access, local=local, hosts=[*hosts, *_space_hosts()])
+    return app
+
+
+def _space_hosts() -> list[str]:
+    return [one.strip() for one in os.environ.get("SPACE_HOST", "").split(",") if one.strip()]
 
 
 def packed(folder: Path, where: Path) -> Path:

@@ -99,7 +99,7 @@ class TrainPage:
         self, store: RunStore | OwnRuns, uploads: Path, check: Callable[[RunConfig], None] = lambda _: None
     ) -> None:
         self.store, self.uploads = store, uploads
-        self._check = check  # what this page's rules say of the files that a run names
+        self.check = check  # what this page's rules say of the files that a run names
         self.first = recipe(_FIRST).config()
         self.form = Form(self.first)
         self.kinds: dict[str, gr.components.Component] = {}
@@ -214,7 +214,7 @@ class TrainPage:
         """Return the config that the components describe; UserError names the first setting that does not fit."""
         kinds = dict(zip(PARTS, values[: len(PARTS)]))
         config = parse_config(to_content(kinds, dict(zip(self.keys, values[len(PARTS) :]))), "The form")
-        self._check(config)
+        self.check(config)
         return config
 
     def preview(self, *values: Any) -> list[Any]:
@@ -247,14 +247,14 @@ class TrainPage:
         """Show the sub-forms of the chosen kind."""
         return [_about_html(part, kind), *(gr.update(visible=one == kind) for one, _ in self.sections[part])]
 
-    def _fill(self, config: RunConfig) -> list[Any]:
+    def fill(self, config: RunConfig) -> list[Any]:
         """Return the values of all inputs for a config."""
         kinds, shown = from_config(config)
         return [*(kinds[part] for part in PARTS), *(shown[key] for key in self.keys)]
 
     def _load_recipe(self, name: str) -> list[Any]:
         try:
-            return [_summary(name), *self._fill(recipe(name).config())]
+            return [_summary(name), *self.fill(recipe(name).config())]
         except UserError as error:
             raise gr.Error(str(error), title="Recipe", print_exception=False) from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,30 +12,36 @@ from .capability import Needs
 from .run import Run, WorkerInfo
 from .store import Jsonable, RunStore
 
+OTHERS = "another's"
+"""What a worker is said to run when that is no business of the visitor's."""
+NOBODY = "?"
+"""The owner of no run: a visitor without a login, where one is asked for."""
+
 
 class OwnRuns:
-    """The store, for one owner; `owner` None stands for whoever uses a page without logins, and sees every run.
+    """The store, for whoever `owner` names at each call; None stands for a page without logins, and sees every run.
 
     Every method asks the store whose run it is before it reads or does anything. UserError as of the store.
     """
 
-    def __init__(self, store: RunStore, owner: str | None) -> None:
-        self._store, self.owner = store, owner
+    def __init__(self, store: RunStore, owner: Callable[[], str | None]) -> None:
+        self._store, self._owner = store, owner
 
     def get(self, run_id: str) -> Run:
         """The run as it stands; a run of somebody else is as unknown as one that never was."""
         run = self._store.get(run_id)
-        if self.owner is not None and run.owner != self.owner:
+        owner = self._owner()
+        if owner is not None and run.owner != owner:
             raise UserError("There is no such run", got=run_id, remedy="Look the id up in the list of runs")
         return run
 
     def list(self, limit: int = 100, offset: int = 0) -> list[Run]:
         """The runs, newest first."""
-        return self._store.list(limit, offset, self.owner)
+        return self._store.list(limit, offset, self._owner())
 
     def count(self) -> int:
         """How many there are."""
-        return self._store.count(self.owner)
+        return self._store.count(self._owner())
 
     def create(
         self,
@@ -45,10 +51,13 @@ class OwnRuns:
         needs: Needs = Needs(),
         after: Run | None = None,
     ) -> Run:
-        """Queue a run of this visitor; `after` must be one, too."""
+        """Queue a run of this visitor; `after` must be one, too. UserError for one who is not signed in."""
+        owner = self._owner()
+        if owner == NOBODY:
+            raise UserError("You are not signed in", remedy="Sign in at the top of the page, then try again")
         if after is not None:
             after = self.get(after.id)
-        return self._store.create(config, name=name, needs=needs, owner=self.owner or "", after=after)
+        return self._store.create(config, name=name, needs=needs, owner=owner or "", after=after)
 
     def events(self, run_id: str, after: str = "0") -> tuple[list[dict[str, Any]], str]:
         """The events behind a cursor, and the cursor for the next call."""
@@ -77,7 +86,7 @@ class OwnRuns:
     def workers(self) -> list[WorkerInfo]:
         """The workers; to a visitor with a login, what they run is told of his own runs only."""
         found = self._store.workers()
-        if self.owner is None:
+        if self._owner() is None:
             return found
         return [_discreet(worker, self) for worker in found]
 
@@ -88,5 +97,5 @@ def _discreet(worker: WorkerInfo, runs: OwnRuns) -> WorkerInfo:
     try:
         runs.get(worker.running)
     except UserError:
-        return replace(worker, running="")
+        return replace(worker, running=OTHERS)
     return worker

@@ -16,6 +16,7 @@ from ...core.errors import UserError
 VERBS = {
     # verb: (module beside this one, its click command, what it does)
     "serve": ("serve", "serve", "Start the page, a worker and a private Redis."),
+    "password": ("password", "password", "Make a line for the file of accounts."),
     "worker": ("worker", "worker", "Start a worker that takes runs from the queue."),
     "inspect": ("inspect", "inspect", "Check a data set before it costs anything."),
     "workers": ("workers", "workers", "List the workers: where, on what, doing what."),

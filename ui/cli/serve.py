@@ -11,8 +11,21 @@ import click
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=0), help="Runs trained at a time.")
 @click.option("--data", metavar="DIR", help="Folder of runs and uploads.  [default: $POINTSMITH_DATA, or the user's]")
 @click.option("--no-worker", is_flag=True, help="Only the page; workers run elsewhere (`pointsmith worker`).")
+@click.option("--auth", multiple=True, metavar="NAME:PASSWORD|FILE", help="Ask for a login; rather $POINTSMITH_AUTH.")
+@click.option("--no-auth", is_flag=True, help="No login although a network can reach the page.")
+@click.option("--data-root", multiple=True, metavar="DIR", help="Visitors may name data below it, and nowhere else.")
+@click.option("--allowed-host", multiple=True, metavar="NAME", help="A name by which a proxy reaches the page.")
 @click.pass_context
-def serve(ctx: click.Context, host: str, port: int, workers: int, data: str | None, no_worker: bool) -> None:
+def serve(
+    ctx: click.Context,
+    host: str,
+    port: int,
+    workers: int,
+    data: str | None,
+    no_worker: bool,
+    no_auth: bool,
+    **given: tuple[str, ...],
+) -> None:
     """Start the page, a worker and, unless REDIS_URL is set, a private Redis. Ctrl-C stops all of it.
 
     \b
@@ -24,4 +37,8 @@ def serve(ctx: click.Context, host: str, port: int, workers: int, data: str | No
     arguments = ["--host", host, "--port", str(port), "--workers", str(workers)]
     arguments += ["--data", data] if data else []
     arguments += ["--no-worker"] if no_worker else []
+    arguments += ["--no-auth"] if no_auth else []
+    for name, values in given.items():
+        for value in values:
+            arguments += [f"--{name.replace('_', '-')}", value]
     ctx.exit(main(arguments) or 0)
