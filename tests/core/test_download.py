@@ -18,7 +18,7 @@ from file_server import COMMIT, Served, serving
 from huggingface_hub import constants
 from pointsmith.core.config import parse_config
 from pointsmith.core.errors import UserError
-from pointsmith.core.events import Interrupted, Stage
+from pointsmith.core.events import Event, Interrupted, Stage
 from pointsmith.core.models import download as downloading
 from pointsmith.core.models import load, weight_files
 from pointsmith.core.models.backbones import OwnBackboneConfig
@@ -405,7 +405,13 @@ def test_a_run_tells_how_far_its_weights_are(tiny: Served, tmp_path: Path) -> No
 def test_a_run_that_is_stopped_while_it_fetches(tiny: Served, tmp_path: Path) -> None:
     tiny.hold = threading.Event()
     try:
-        events = list(train(parse_config(RUN, "run"), tmp_path / "run", device="cpu", stop=lambda: True))
+        events: list[Event] = []
+
+        def fetching() -> bool:
+            return any(isinstance(one, Stage) and one.stage == "backbone" for one in events)
+
+        for event in train(parse_config(RUN, "run"), tmp_path / "run", device="cpu", stop=fetching):
+            events.append(event)
     finally:
         tiny.hold.set()
     assert isinstance(events[-1], Interrupted) and isinstance(events[-2], Stage) and events[-2].done is not None
