@@ -194,7 +194,7 @@ def given_names(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def _is_list(content: Any) -> bool:
-    return isinstance(content, list) and bool(content)
+    return isinstance(content, list) and content != []
 
 
 def _numbered(
