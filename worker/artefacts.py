@@ -23,6 +23,7 @@ from ..core.errors import UserError
 from .connection import without_credentials
 
 VARIABLE = "POINTSMITH_ARTEFACTS"
+_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "oss", "hf"}
 
 
 class ArtefactError(UserError):
@@ -183,7 +184,7 @@ class Artefacts:
                 content.update(block)
         with self._doing("written"):
             target = self._at(f"{place}/{path}")
-            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            self._make_place(target)
             self._files.put_file(str(source), target)
         return Stored(path, source.stat().st_size, content.hexdigest())
 
@@ -206,8 +207,14 @@ class Artefacts:
     def _write(self, path: str, content: bytes) -> None:
         with self._doing("written"):
             target = self._at(path)
-            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            self._make_place(target)
             self._files.pipe_file(target, content)
+
+    def _make_place(self, target: str) -> None:
+        # In an object store a folder is only a part of a name, and making one would make a mistyped bucket.
+        kinds = self._files.protocol
+        if not _OBJECT_STORES.intersection((kinds,) if isinstance(kinds, str) else kinds):
+            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
 
     def _read_json(self, path: str) -> dict[str, Any] | None:
         with self._doing("read"):
