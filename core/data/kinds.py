@@ -89,5 +89,7 @@ def _listed_modality(path: Path) -> Literal["points", "images"] | None:
         rows = [line.split(",")[0] for line in lines if "," in line]
     else:
         rows = [line.rpartition(" ")[0] for line in lines]
-    found = [modality_of(name.strip(' "')) for name in rows]
-    return next((one for one in found if one), None)
+    for name in rows:
+        if found := modality_of(name.strip(' "')):
+            return found
+    return None

@@ -33,4 +33,4 @@ def recipes(name: str | None, as_json: bool) -> None:
         run = one.config().model_dump(mode="json")
         print_json({"name": name, "about": one.summary, "run": run})
     else:
-        click.echo(one.path.read_text(encoding="utf-8").rstrip())
+        click.echo(f"# {one.summary}\n{one.config().to_yaml().rstrip()}")
