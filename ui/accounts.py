@@ -69,7 +69,7 @@ class Accounts:
 
     @classmethod
     def read(cls, given: Iterable[str]) -> Accounts:
-        """Understand `NAME:PASSWORD`, `NAME:scrypt$…` and files of the latter. UserError, which never tells a password."""
+        """Understand `NAME:PASSWORD`, `NAME:scrypt$…` and files of the latter. UserError, never with a password."""
         found: dict[str, str] = {}
         for one in given:
             if ":" in one and not Path(one).is_file():

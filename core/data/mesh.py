@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 import zipfile
 from importlib import import_module
@@ -46,7 +47,17 @@ def read_mesh(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
         scene = trimesh.load_scene(
             io.BytesIO(data), file_type=extension, resolver=resolver, process=False, skip_materials=True
         )
-    return _gather(scene)
+    triangles, vertices = _gather(scene)
+    if extension == "ply":
+        _check_ply(data, sum(len(getattr(part, "vertices", ())) for part in scene.geometry.values()))
+    return triangles, vertices
+
+
+def _check_ply(data: bytes, found: int) -> None:
+    """Refuse a PLY whose header names more vertices than came out of it: trimesh takes what is there."""
+    header = re.search(rb"\A.{0,4096}?^element vertex (\d{1,20})\s", data[:65536], re.DOTALL | re.MULTILINE)
+    if header and int(header[1]) > found:
+        raise ValueError(f"it is cut short: its header names {int(header[1])} vertices, {found} are there")
 
 
 def _gather(scene: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Logins, whose run is whose, which files may be named, and what the server hands out: asked over real HTTP requests."""
+"""Logins, whose run is whose, which files may be named, and what the server hands out: asked over HTTP."""
 
 from __future__ import annotations
 

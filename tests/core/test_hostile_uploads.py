@@ -1,0 +1,349 @@
+"""Files made to harm: read as uploads are, each is refused in a sentence, within bounds of memory and time.
+
+The reading child's peak is measured, this process's own must not grow, and nothing stays behind on the disk.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import pickle
+import resource
+import stat
+import struct
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from pointsmith.core.data.config import FolderData, H5Data
+from pointsmith.core.data.files import read_untrusted, read_untrusted_image
+from pointsmith.core.data.inspect import inspect
+from pointsmith.core.data.survey import Limits, look_at
+from pointsmith.core.data.surveyor import Job
+from pointsmith.core.errors import UserError
+from pointsmith.core.models.files import read_tensors
+
+MB = 1 << 20
+CLOUD = "\n".join(f"{i} {i * i % 7} {i % 3}" for i in range(40))
+
+
+class Boom:
+    """Whoever unpickles this makes a file."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.write_text, (self.mark, "ran")
+
+
+def glb(header: dict[str, object], binary: bytes = b"\0" * 64) -> bytes:
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 4)
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+def mesh(count: int, view: bool) -> bytes:
+    accessor = {"componentType": 5126, "count": count, "type": "VEC3"} | ({"bufferView": 0} if view else {})
+    return glb({
+        "asset": {"version": "2.0"}, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}], "accessors": [accessor],
+        "buffers": [{"byteLength": 64}], "bufferViews": [{"buffer": 0, "byteLength": 64}],
+    })  # fmt: skip
+
+
+def npy(shape: tuple[int, ...], dtype: str = "<f4", content: bytes = b"\0" * 64) -> bytes:
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return stream.getvalue() + content
+
+
+def pickled_npy(mark: Path) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.array([Boom(mark)], dtype=object), allow_pickle=True)
+    return stream.getvalue()
+
+
+def npz_of(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("points.npy", content)
+    return stream.getvalue()
+
+
+def bomb(name: str, head: bytes, megabytes: int) -> bytes:
+    """A zip whose member unpacks to so much; made piece by piece, as a child's peak begins at its parent's size."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(name, "w") as member:
+        member.write(head)
+        for _ in range(megabytes):
+            member.write(b"\0" * MB)
+    return stream.getvalue()
+
+
+PLY = b"ply\nformat %s 1.0\nelement vertex %d\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+PCD = (
+    "VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {0}\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\n"
+    "POINTS {0}\nDATA {1}\n"
+)
+HUGE = 4_000_000_000
+FILES: dict[str, Callable[[Path], bytes]] = {
+    "count.glb": lambda mark: mesh(HUGE, False),
+    "view.glb": lambda mark: mesh(HUGE, True),
+    "negative.glb": lambda mark: mesh(-5, True),
+    "deep.gltf": lambda mark: b'{"scenes":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
+    "not.glb": lambda mark: b"glTF" + b"\xff" * 100,
+    "object.npy": pickled_npy,
+    "object.npz": lambda mark: npz_of(pickled_npy(mark)),
+    "claims.npy": lambda mark: npy((10**11, 3)),
+    "overflow.npy": lambda mark: npy((2**62, 2**62, 3)),
+    "bomb.npz": lambda mark: bomb("points.npy", npy((50 * MB, 3), content=b""), 600),
+    "nan.npy": lambda mark: npy((4, 3), content=np.full(12, np.nan, "<f4").tobytes()),
+    "empty.ply": lambda mark: b"",
+    "huge.ply": lambda mark: PLY % (b"binary_little_endian", HUGE) + b"\0" * 120,
+    "huge-ascii.ply": lambda mark: PLY % (b"ascii", HUGE) + b"0 0 0\n",
+    "huge.pcd": lambda mark: PCD.format(HUGE, "binary").encode() + b"\0" * 120,
+    "squeezed.pcd": lambda mark: (
+        PCD.format(HUGE, "binary_compressed").encode() + struct.pack("<II", 16, 0xFFFFFFFF) + b"\0" * 16
+    ),
+    "ascii.pcd": lambda mark: PCD.format(HUGE, "ascii").encode() + b"0 0 0\n",
+    "count.stl": lambda mark: b"\0" * 80 + struct.pack("<I", 0xFFFFFFFF) + b"\0" * 200,
+    "index.obj": lambda mark: b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 99999999\n",
+    "bomb.3mf": lambda mark: bomb("3D/3dmodel.model", b"<model>", 600),
+    "entities.dae": lambda mark: b'<!DOCTYPE a [<!ENTITY b "xxxxxxxxxx">]><COLLADA>&b;</COLLADA>',
+    "words.xyz": lambda mark: b"not a point in sight\n" * 50,
+    "zeros.txt": lambda mark: b"\0" * (2 * MB),
+    "nan.xyz": lambda mark: b"nan nan nan\n" * 20,
+}
+
+
+def in_child() -> int:
+    """The largest peak, in bytes, of any child that has ended so far."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
+def own() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+ALONE = ("count.glb", "deep.gltf", "object.npy", "object.npz", "bomb.npz", "huge.ply", "bomb.3mf", "nan.npy")
+"""Read as the Predict tab reads them, in a child each; the survey reads all."""
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_file_is_refused_in_a_sentence_and_costs_little(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark, file, scratch = tmp_path / "ran", tmp_path / name, tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    file.write_bytes(FILES[name](mark))
+    before, begun = own(), time.monotonic()
+    with pytest.raises(UserError) as refused:
+        read_untrusted(file, 256, 0, memory_bytes=2 << 30, cpu_seconds=10, wall_seconds=20)
+    assert name in str(refused.value) and len(str(refused.value)) < 600 and "Traceback" not in str(refused.value)
+    assert time.monotonic() - begun < 15
+    assert not mark.exists() and not list(scratch.iterdir())
+    assert own() - before < 64 * MB
+    assert in_child() < 900 * MB
+
+
+def test_all_of_them_in_one_survey(tmp_path: Path) -> None:
+    """A data set of nothing else: every file gets its own reason, and the sound one among them is read."""
+    folder = tmp_path / "set" / "bad"
+    folder.mkdir(parents=True)
+    for name, make in FILES.items():
+        (folder / name).write_bytes(make(tmp_path / "ran"))
+    (folder / "sound.xyz").write_text(CLOUD)
+    jobs = [Job("cloud", str(path), path.name, "train", "bad") for path in sorted(folder.iterdir())]
+    told = look_at(jobs, Limits(memory_bytes=2 << 30, cpu_seconds=10, wall_seconds=20))
+    try:
+        while True:
+            next(told)
+    except StopIteration as end:
+        items = {item.name: item for item in end.value}
+    assert set(items) == {*FILES, "sound.xyz"} and not items["sound.xyz"].fault
+    assert all(items[name].fault and items[name].reason for name in FILES)
+    assert not (tmp_path / "ran").exists() and in_child() < 1200 * MB
+
+
+# --- pictures ---
+
+
+def png(width: int, height: int, content: bytes) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("bomb.png", png(60_000, 60_000, zlib.compress(b"\0" * MB))),
+        ("liar.png", png(8_000, 8_000, zlib.compress(b"\0" * 100))),
+        ("script.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(id) system\n"),
+        ("script.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(id) system\n"),
+        ("text.jpg", b"hello"),
+        ("empty.png", b""),
+    ],
+)
+def test_pictures(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        read_untrusted_image(tmp_path / name, memory_bytes=2 << 30, cpu_seconds=10, wall_seconds=20)
+    assert in_child() < 900 * MB
+
+
+# --- archives ---
+
+
+def archive(path: Path, members: dict[str, bytes], link: str | None = None) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+        if link:
+            info = zipfile.ZipInfo(link)
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            file.writestr(info, "/etc/passwd")
+    return path
+
+
+def inner() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as file:
+        file.writestr("a/0.xyz", CLOUD)
+    return stream.getvalue()
+
+
+SOUND = {f"{label}/{i}.xyz": CLOUD.encode() for label in "ab" for i in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("members", "link", "reason"),
+    [
+        ({"a/bomb.xyz": b"0 0 0\n" * (24 * MB // 6), **SOUND}, None, "unpacks to"),
+        ({"../../evil.xyz": CLOUD.encode(), **SOUND}, None, "outside"),
+        ({"/etc/evil.xyz": CLOUD.encode(), **SOUND}, None, "outside"),
+        ({"C:\\evil.xyz": CLOUD.encode(), **SOUND}, None, "outside"),
+        (SOUND, "a/link.xyz", "symbolic link"),
+        ({"a/more.zip": inner(), **SOUND}, None, "another archive"),
+        ({"a/more.tar.gz": b"", **SOUND}, None, "another archive"),
+    ],
+    ids=["bomb", "traversal", "absolute", "drive", "link", "nested", "nested tar"],
+)
+def test_archives(
+    tmp_path: Path, members: dict[str, bytes], link: str | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pointsmith.core.data.load import load
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    file, before = archive(tmp_path / "set.zip", members, link), own()
+    with pytest.raises(UserError, match=reason) as refused:
+        load(FolderData(path=file, preparation={"points": 16}))  # type: ignore[arg-type]
+    assert "set.zip" in str(refused.value)
+    assert not list(scratch.iterdir()) and own() - before < 64 * MB
+    assert not (tmp_path.parent / "evil.xyz").exists() and not Path("/etc/evil.xyz").exists()
+
+
+@pytest.mark.slow
+def test_ten_thousand_classes_and_one(tmp_path: Path) -> None:
+    members = {f"c{i:05}/0.xyz": b"0 0 0\n1 1 1\n" for i in range(10_001)}
+    file, begun = archive(tmp_path / "set.zip", members), time.monotonic()
+    from pointsmith.core.data.load import load
+
+    with pytest.raises(UserError):
+        load(FolderData(path=file, preparation={"points": 16}))  # type: ignore[arg-type]
+    assert time.monotonic() - begun < 30
+
+
+def test_a_thousand_folders_deep(tmp_path: Path) -> None:
+    from pointsmith.core.data.load import load
+
+    file = archive(tmp_path / "set.zip", {"/".join(["d"] * 1500) + "/x.xyz": CLOUD.encode(), **SOUND})
+    with pytest.raises(UserError, match=r"set\.zip"):
+        load(FolderData(path=file, preparation={"points": 16}))  # type: ignore[arg-type]
+
+
+# --- HDF5 ---
+
+
+def hostile_h5(path: Path, how: str) -> Path:
+    secret = path.with_name("secret.h5")
+    with h5py.File(secret, "w") as file:
+        file["data"], file["label"] = np.ones((4, 8, 3), "f4"), np.arange(4) % 2
+    with h5py.File(path, "w") as file:
+        file["label"] = np.arange(4) % 2
+        if how == "link":
+            file["data"] = h5py.ExternalLink(str(secret), "/data")
+        elif how == "virtual":
+            layout = h5py.VirtualLayout((4, 8, 3), "f4")
+            layout[:] = h5py.VirtualSource(str(secret), "data", (4, 8, 3))
+            file.create_virtual_dataset("data", layout)
+        elif how == "external":
+            file.create_dataset("data", (4, 8, 3), "f4", external=[("/etc/passwd", 0, 4 * 8 * 3 * 4)])
+        else:
+            file.create_dataset("data", (10**7, 1000, 3), "f4", chunks=(1, 1000, 3))
+    return path
+
+
+@pytest.mark.parametrize("how", ["link", "virtual", "external", "shape"])
+def test_hdf5(tmp_path: Path, how: str) -> None:
+    file = hostile_h5(tmp_path / "set.h5", how)
+    told = look_at([Job("h5", str(file), file.name, "train")], Limits(memory_bytes=2 << 30, cpu_seconds=10))
+    try:
+        while True:
+            next(told)
+    except StopIteration as end:
+        (item,) = end.value
+    assert item.fault and "set.h5" in item.reason and in_child() < 1200 * MB
+    with pytest.raises(UserError, match=r"set\.h5"):
+        from pointsmith.core.data.load import load
+
+        load(H5Data(train=file))
+
+
+# --- weights ---
+
+
+@pytest.mark.parametrize("form", ["zip", "plain", "gzip"])
+def test_a_pickle_in_a_weight_file_is_never_run(tmp_path: Path, form: str) -> None:
+    mark, file = tmp_path / "ran", tmp_path / "weights.pth"
+    if form == "zip":
+        torch.save({"model": Boom(mark)}, file)
+    else:
+        content = pickle.dumps({"model": Boom(mark)}, protocol=2)
+        file.write_bytes(gzip.compress(content) if form == "gzip" else content)
+    with pytest.raises(UserError, match=r"weights\.pth"):
+        read_tensors(file)
+    assert not mark.exists()
+
+
+def test_nothing_of_a_refused_set_is_reported_as_usable(tmp_path: Path) -> None:
+    """The Data tab's check names the faulty files; a run on the set would be refused."""
+    folder = tmp_path / "set"
+    for label in "ab":
+        (folder / label).mkdir(parents=True)
+        for name in ("object.npy", "count.glb", "empty.ply"):
+            (folder / label / name).write_bytes(FILES[name](tmp_path / "ran"))
+    checking = inspect(FolderData(path=folder, preparation={"points": 16}))  # type: ignore[arg-type]
+    try:
+        while True:
+            next(checking)
+    except StopIteration as end:
+        report = end.value
+    assert report.trial.refused and not (tmp_path / "ran").exists()
+    assert report.usable == 0
