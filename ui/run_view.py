@@ -98,7 +98,7 @@ def _brief(run: Run) -> str:
 
 
 def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> str:
-    """Return name, state, stage, progress with time left, queue place; the reason with the last lines on failure."""
+    """Return name, state, stage, progress with time left, queue place; the reason on failure."""
     state = "cancelling" if run.cancelling and run.state == "running" else None
     parts = [f'<div class="ps-head"><h2>{escape(run.name)}</h2>{chip(run.state, state)}</div>']
     parts.append(f'<p class="ps-status" role="status">{escape(_status(run, workers, now))}</p>')
@@ -109,15 +109,12 @@ def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> s
         said = (MEANS.get(kind, ""), str(run.error.get("message") or "The run failed."))
         parts.append(notice("error", [one for one in said if one]))
         parts.append(notice("info", [ADVICE[kind]] if kind in ADVICE else []))
-        last = [str(line) for line in run.error.get("log") or []][-40:]
-        if last:
-            parts.append(code("\n".join(last), "Last lines"))
     parts.append(facts(_facts(run, seen)))
     return "".join(parts)
 
 
 def remedies(run: Run, found: Sequence[Remedy]) -> str:
-    """Return a button for each remedy of an ended run, and one that fills its settings into the form."""
+    """Return a button for each remedy of an ended run, one that fills the form, and the last lines."""
     if run.state not in FINAL:
         return ""
     shown = [*found, Remedy("clone", "Clone with changes", "fills the form with these settings", {})]
@@ -126,7 +123,9 @@ def remedies(run: Run, found: Sequence[Remedy]) -> str:
         f"<small>{escape(one.about)}</small></button>"
         for one in shown
     )
-    return f'<div class="ps-remedies" role="group" aria-label="What to do now">{buttons}</div>'
+    last = [str(line) for line in (run.error or {}).get("log") or []][-40:]
+    told = code("\n".join(last), "Last lines") if last else ""
+    return f'<div class="ps-remedies" role="group" aria-label="What to do now">{buttons}</div>{told}'
 
 
 def _status(run: Run, workers: Sequence[WorkerInfo], now: float) -> str:

@@ -51,7 +51,8 @@ def test_header_of_a_waiting_run_without_workers() -> None:
 
 def test_header_of_a_failed_run_gives_reason_and_last_lines() -> None:
     error = {"kind": "memory", "message": "The GPU is out of memory.", "log": [f"line {i}" for i in range(40)]}
-    html = run_view.header(a_run(state="failed", finished=1100.0, error=error), Seen(), [], 1200.0)
+    run = a_run(state="failed", finished=1100.0, error=error)
+    html = run_view.header(run, Seen(), [], 1200.0) + run_view.remedies(run, [])
     assert "The GPU is out of memory." in html and "line 39" in html and "Failed after 1 min 39 s." in html
 
 
