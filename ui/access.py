@@ -95,6 +95,10 @@ class Access:
         """Refuse a data set that names a place which a visitor may not name. UserError."""
         if self.roots is not None:
             with_paths(data, self._checked)
+            for repository in _repositories(data.model_dump(mode="json")):
+                # `owner/name` of the Hub, or a folder here: what exists here is read from here.
+                if repository.startswith(("/", ".", "~")) or Path(repository).exists():
+                    self.check_place(Path(repository))
 
     def check(self, config: RunConfig) -> None:
         """Refuse a run that names such a place. UserError."""
@@ -120,6 +124,15 @@ def _listed(listed: Path) -> Iterable[str]:
     for line in listed.read_text(encoding="utf-8-sig", errors="replace").splitlines():
         if line.strip():
             yield (line.split(",")[0] if "," in line else line.rsplit(None, 1)[0]).strip().strip('"')
+
+
+def _repositories(content: object) -> Iterable[str]:
+    """Every data set of the Hub that a configuration names, in parts of it too."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key == "repository" and isinstance(value, str):
+                yield value
+            yield from _repositories(value)
 
 
 def _hugging_face(session: Mapping[str, object]) -> str:

@@ -107,7 +107,7 @@ def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> s
     if run.error:
         kind = str(run.error.get("kind"))
         said = (MEANS.get(kind, ""), str(run.error.get("message") or "The run failed."))
-        parts.append(notice("error", [one for one in said if one]))
+        parts.append(notice("error", [" ".join(one for one in said if one)]))
         parts.append(notice("info", [ADVICE[kind]] if kind in ADVICE else []))
     parts.append(facts(_facts(run, seen)))
     return "".join(parts)

@@ -363,6 +363,8 @@ def test_only_uploads_and_named_folders_may_be_typed(store: RunStore, tmp_path: 
     "part",
     [
         {"data": {"kind": "folder", "path": "/etc"}},
+        {"data": {"kind": "hub", "repository": "/root/parquet"}},
+        {"data": {"kind": "hub", "repository": "../../root"}},
         {"data": {"kind": "h5", "train": "/root/x.h5"}},
         {"backbone": {"kind": "own", "weights": "/root/x.pth"}},
     ],
@@ -388,3 +390,11 @@ def test_nothing_of_gradio_tells_or_keeps_more_than_it_must(outside: TestClient)
 def test_the_export_holds_the_adapter_alone(outside: TestClient, ada_s: Run, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(enter(outside, "ada").get(f"/export/{ada_s.id}.zip").content)
     assert zipfile.ZipFile(tmp_path / "a.zip").namelist() == ["adapter/config.json"]
+
+
+@pytest.mark.parametrize(
+    "name", ["https://evil.org/x", "owner/name/more", "owner", "owner/na me", "file:///etc/passwd", "o/n?x=1"]
+)
+def test_data_of_the_hub_are_names_and_not_addresses(name: str) -> None:
+    with pytest.raises(UserError, match="no data set of the Hub"):
+        parse_config({"data": {"kind": "hub", "repository": name}})
