@@ -98,9 +98,7 @@ class PointTransformer(Trunk):
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim)) if self.shape.lead else None
         self.cls_pos = nn.Parameter(torch.zeros(1, 1, dim)) if self.shape.lead else None
         self.tokens = nn.Identity()
-        self.blocks = make_blocks(
-            dim, config.depth, config.heads, config.mlp_ratio, config.drop_path, config.qkv_bias
-        )
+        self.blocks = make_blocks(dim, config.depth, config.heads, config.mlp_ratio, config.drop_path, config.qkv_bias)
         self.read = nn.Identity()  # an operation's place: what a level's tokens pass on their way to the norm
         self.norm = nn.LayerNorm(dim)
         initialise(self)
