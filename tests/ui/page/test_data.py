@@ -21,6 +21,7 @@ from pointsmith.core.data.procedural import make_cloud
 from pointsmith.core.data.trial import Trial
 from pointsmith.core.errors import UserError
 from pointsmith.ui import data_view
+from pointsmith.ui.access import Access
 from pointsmith.ui.data_page import DataPage
 from pointsmith.ui.data_sets import DataSets
 from pointsmith.ui.form import PARTS, from_config, settings, to_content
@@ -158,7 +159,7 @@ def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DataPage]:
     monkeypatch.setattr(asyncio, "new_event_loop", recorded)
     try:
         with gr.Blocks():
-            built = DataPage(tmp_path / "store")
+            built = DataPage(tmp_path / "store", Access(tmp_path / "store" / "uploads"))
         yield built
     finally:
         for loop in opened:
