@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pointsmith.core.data.config import FolderData
+from pointsmith.core.data.config import DemoData, FolderData
 from pointsmith.core.data.load import load
 from pointsmith.core.errors import UserError
 from pointsmith.core.training.loading import load_data
@@ -50,3 +52,13 @@ def test_a_read_can_be_stopped(tmp_path: Path) -> None:
 def test_what_is_wrong_is_said_as_by_the_reader(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere"):
         ended(FolderData(path=tmp_path / "nowhere"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds address space")
+def test_data_that_do_not_fit_end_the_run_and_not_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = DemoData.model_validate({"preparation": {"points": 65536}})  # half a gigabyte
+    monkeypatch.setattr("pointsmith.core.training.loading._SHARE", 0.005)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(UserError, match="memory"):
+        ended(huge)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
