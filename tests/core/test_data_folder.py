@@ -9,11 +9,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from pointsmith.core.data.archive import unpacked
 from pointsmith.core.data.clouds import Preparation
-from pointsmith.core.data.config import FolderData
+from pointsmith.core.data.config import FolderData, H5Data
 from pointsmith.core.data.dataset import Dataset
 from pointsmith.core.data.folder import read_folder
 from pointsmith.core.data.load import load
@@ -302,7 +303,7 @@ def test_what_is_no_zip(tmp_path: Path):
 
 
 @pytest.mark.skipif(not CAPOD.is_dir(), reason="the shared data are not here")
-def test_capod_as_folder_and_as_zip(tmp_path: Path):
+def test_capod_as_folder_as_zip_and_as_hdf5(tmp_path: Path):
     chosen = tmp_path / "capod"
     for folder in sorted(CAPOD.iterdir())[:5]:
         (chosen / folder.name).mkdir(parents=True)
@@ -315,3 +316,21 @@ def test_capod_as_folder_and_as_zip(tmp_path: Path):
     assert not any("skipped" in note for note in data.notes)
     packed = load(config.model_copy(update={"path": zipped(chosen, tmp_path / "capod.zip", "capod")}), least=32)
     assert same(data, packed)
+    # The same clouds once more as HDF5: sampled and normalised already, so taken as they are.
+    plain = load(config.model_copy(update={"validation": 0.0}), least=32)
+    for part, clouds in (("train", plain.train), ("test", plain.test)):
+        with h5py.File(tmp_path / f"{part}.h5", "w") as file:
+            file["data"], file["label"] = clouds.points, clouds.labels
+    (tmp_path / "names.txt").write_text("\n".join(plain.classes))
+    stored = load(
+        H5Data(
+            train=tmp_path / "train.h5",
+            test=tmp_path / "test.h5",
+            classes=tmp_path / "names.txt",
+            validation=0.0,
+            preparation=Preparation(points=512, normalize="none"),
+        )
+    )
+    assert stored.classes == plain.classes
+    for found, wanted in ((stored.train, plain.train), (stored.test, plain.test)):
+        assert np.array_equal(found.points, wanted.points) and np.array_equal(found.labels, wanted.labels)
