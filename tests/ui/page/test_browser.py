@@ -147,6 +147,7 @@ def test_the_main_job(address: str, browser: playwright.Browser, tmp_path: Path)
     run = page.url
     page.click("#back")
     expect(page.locator("#runs .ps-run")).to_have_count(1)
+    page.wait_for_function("!location.search.includes('run=')")  # the address follows a moment after the list
     page.go_back()
     expect(page.locator("#results .ps-confusion")).to_be_visible()
     assert page.url == run
