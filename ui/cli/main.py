@@ -35,6 +35,7 @@ VERBS = {
     "backbones": ("lists", "backbones", "List the pre-trained transformers and where their weights lie."),
     "fetch": ("fetch", "fetch", "Fetch the weights of a backbone to this disk."),
     "methods": ("methods", "methods", "List the methods with their trainable parameters."),
+    "bench": ("bench", "bench", "Measure speed and memory beside those of peers."),
     "datasets": ("lists", "datasets", "List the kinds of data sets and their settings."),
     "recipes": ("recipes", "recipes", "List ready-made runs, or print one."),
 }
