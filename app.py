@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 def _serve(options: argparse.Namespace) -> None:
     if options.workers < 0:
         raise UserError("--workers is negative", got=options.workers, expected="0 or more")
+    from pointsmith.worker.connection import is_local
     from pointsmith.worker.data_dir import default_data_dir
     from pointsmith.worker.scrub import guard_output
 
@@ -85,7 +86,7 @@ def _serve(options: argparse.Namespace) -> None:
         with Service(options.data, workers=workers) as service:
             loading.join()
             server = import_module("pointsmith.ui.server")
-            local = door_rules.is_local(options.host)
+            local = is_local(options.host)
             page = server.application(service.store, service.data_dir, access, local=local, hosts=options.allowed_host)
             server.serve(page, door)
 

@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +16,7 @@ from gradio.context import LocalContext
 from ..core.config import RunConfig
 from ..core.data.config import DataConfig, with_paths
 from ..core.errors import UserError
+from ..worker.connection import is_local
 from ..worker.own_runs import NOBODY, OwnRuns
 from ..worker.store import RunStore
 from .accounts import Accounts
@@ -181,16 +181,6 @@ def access_of(
     roots = tuple(data_roots)
     whole = door == "open" and local and not roots
     return Access(data_dir / "uploads", door, accounts, None if whole else roots)
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _oauth_wanted() -> bool:

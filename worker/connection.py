@@ -59,7 +59,7 @@ class RedisAddress:
                 "The Redis address has no valid port", got=without_credentials(url), expected="redis://host:6379/0"
             ) from error
         host = parts.hostname or "localhost"
-        local = _is_loopback(host)
+        local = is_local(host)
         if allow_open is None:
             allow_open = os.environ.get(ALLOW_OPEN, "") not in ("", "0")
         if not (local or parts.password or allow_open):
@@ -142,7 +142,8 @@ def _socket_address(path: str, query: dict[str, str]) -> RedisAddress:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach an address."""
     if host == "localhost":
         return True
     try:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from ..core.errors import UserError
+from ..core.places import user_folder
 
 
 def default_data_dir() -> Path:
     """`$POINTSMITH_DATA`, else the place where this operating system keeps a user's application data."""
-    chosen = os.environ.get("POINTSMITH_DATA")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support" / "pointsmith"
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "pointsmith"
+    return user_folder("POINTSMITH_DATA", mac="Application Support", xdg="XDG_DATA_HOME", home=".local/share")
 
 
 def prepare_data_dir(path: Path) -> Path:

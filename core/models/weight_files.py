@@ -7,7 +7,6 @@ put; then the Hub's own cache, at the pinned revision. Nothing is asked of the n
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers  # pyright: ignore[reportUnknownVariableType]
 
 from ..errors import UserError
+from ..places import user_folder
 from .download import Part, Progress, Remote, Report, Unfetched, broken, download, file_sha256, refusal
 from .source import Source
 
@@ -47,13 +47,7 @@ class _Unwanted(Exception):
 
 def cache_dir() -> Path:
     """`$POINTSMITH_CACHE`, else the place where this operating system keeps what can be fetched again."""
-    chosen = os.environ.get("POINTSMITH_CACHE")
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "pointsmith"
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "pointsmith"
+    return user_folder("POINTSMITH_CACHE", mac="Caches", xdg="XDG_CACHE_HOME", home=".cache")
 
 
 def place_of(kind: str, source: Source) -> Path:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import yaml
 from pointsmith.core.errors import UserError
 from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
@@ -38,16 +39,7 @@ KINDS = ("worker", "child", "trainer", "redis", "web")
 TIMING = Timing(lease=3.0, renew=0.6, reap=0.3, resend=1.0)
 HERE = Path(__file__).resolve().parent
 COUNTING = {"steps": 20, "seconds": 0.03, "every": 4}
-TINY: dict[str, Any] = {
-    "backbone": {
-        "kind": "own", "weights": "random", "dim": 24, "depth": 2, "heads": 2, "groups": 8, "group_size": 8,
-        "widths": [8, 16, 16],
-    },
-    "method": {"kind": "dapt", "rank": 4},
-    "head": {"hidden": 16},
-    "data": {"kind": "demo", "train_per_class": 4, "test_per_class": 1, "preparation": {"points": 64}},
-    "epochs": 6, "batch_size": 8, "checkpoint_seconds": 0.2, "select": "last",
-}  # fmt: skip
+TINY: dict[str, Any] = yaml.safe_load((HERE / "tiny.yaml").read_text())
 
 
 @dataclass

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from pointsmith.core.errors import UserError
 from pointsmith.worker.capability import Needs, queues_of
 from pointsmith.worker.reaper import Reaper
@@ -34,16 +35,8 @@ HERE = Path(__file__).resolve()
 TRAINER = (sys.executable, str(HERE.with_name("counting_trainer.py")))
 REAL = (sys.executable, str(HERE.parents[1] / "chaos" / "witness_trainer.py"))
 LAUNCHER = HERE.parents[1] / "chaos" / "launcher.py"
-TINY: dict[str, Any] = {
-    "backbone": {
-        "kind": "own", "weights": "random", "dim": 24, "depth": 2, "heads": 2, "groups": 8, "group_size": 8,
-        "widths": [8, 16, 16],
-    },
-    "method": {"kind": "dapt", "rank": 4},
-    "head": {"hidden": 16},
-    "data": {"kind": "demo", "train_per_class": 16, "test_per_class": 1, "preparation": {"points": 64}},
-    "epochs": 8, "batch_size": 8, "checkpoint_seconds": 0.2, "select": "last",
-}  # fmt: skip
+TINY: dict[str, Any] = yaml.safe_load((HERE.parents[1] / "chaos" / "tiny.yaml").read_text())
+TINY |= {"data": {**TINY["data"], "train_per_class": 16}, "epochs": 8}
 
 
 def _done(run: Run) -> list[dict[str, Any]]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...core.errors import UserError
-from .output import print_json
-from .session import check_free, default_folder, follow, resumable_config, say_how_to_resume
+from .session import Foreground, check_free, default_folder, resumable_config
 
 if TYPE_CHECKING:
     from ...core.events import Event
@@ -29,8 +28,7 @@ if TYPE_CHECKING:
 @click.option("--resume", is_flag=True, help="Go on with the pre-training in --out.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end; progress goes to stderr.")
-@click.pass_context
-def pretrain(ctx: click.Context, out: Path | None, resume: bool, device: str, as_json: bool, **options: Any) -> None:
+def pretrain(out: Path | None, resume: bool, device: str, as_json: bool, **options: Any) -> None:
     """Pre-train a transformer by masked autoencoding; no labels are needed.
 
     Ctrl-C keeps the last finished epoch and says how to resume.
@@ -44,24 +42,14 @@ def pretrain(ctx: click.Context, out: Path | None, resume: bool, device: str, as
     folder = out or default_folder("pretrain")
     if not resume:
         check_free(folder)
-    try:
-        events = _pretrain(config, folder, device, as_json)
-    except KeyboardInterrupt:
-        say_how_to_resume("pretrain", folder)
-        ctx.exit(130)
-    last = events[-1]
-    if last.kind == "interrupted":
-        say_how_to_resume("pretrain", folder)
-    if as_json:
-        places = {"folder": str(folder.absolute())}
-        if last.kind == "pretrained":
-            places["path"] = str((folder / last.file).absolute())
-        print_json({**last.model_dump(), **places})
-    elif last.kind == "pretrained":
-        click.echo(f"Backbone: {folder / last.file}")
-        click.echo(f"Use it: pointsmith train {' '.join(_sizes(config, folder / last.file))}")
-    if last.kind == "interrupted":
-        ctx.exit(130)
+    here = Foreground("pretrain", folder, device, as_json)
+    last = _pretrain(config, here)[-1]
+    said, shown = dict[str, Any](), list[str]()
+    if last.kind == "pretrained":
+        made = folder / last.file
+        said["path"] = str(made.absolute())
+        shown = [f"Backbone: {made}", f"Use it: pointsmith train {' '.join(_sizes(config, made))}"]
+    here.end(last, said, *shown)
 
 
 def _config(options: dict[str, Any], base: Path | None) -> PretrainConfig:
@@ -96,22 +84,16 @@ def _data(given: str, before: object) -> dict[str, Any]:
     return {**before, **fresh} if isinstance(before, dict) and before.get("kind") == fresh["kind"] else fresh
 
 
-def _pretrain(config: PretrainConfig, folder: Path, device: str, as_json: bool) -> list[Event]:
-    import torch
+def _pretrain(config: PretrainConfig, here: Foreground) -> list[Event]:
     import yaml
 
-    from ...core.training.device import pick_device
     from ...core.training.pretrain import pretrain as run
-    from .narrator import Narrator
 
-    pick_device(device)
-    narrator = Narrator(sys.stderr if as_json else sys.stdout, epochs=config.epochs)
-    narrator.line(f"Pre-training: {folder}")
+    def make(stop: Callable[[], bool]) -> Iterator[Event]:
+        return run(config, here.folder, device=here.device, stop=stop)
+
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    try:
-        return follow(lambda stop: run(config, folder, device=device, stop=stop), folder, text, narrator)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise UserError("There is not enough memory", got=config.batch_size, remedy="Lower --batch-size") from error
+    return here.run("Pre-training", make, text, batch_size=config.batch_size, epochs=config.epochs)
 
 
 def _sizes(config: PretrainConfig, file: Path) -> list[str]:

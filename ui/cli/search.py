@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...core.errors import UserError
-from .output import percent, print_json
+from .output import percent
 from .run_options import RunOptions, make_run, run_options
-from .session import check_free, default_folder, follow, resumable_config, say_how_to_resume
+from .session import Foreground, check_free, default_folder, resumable_config
 
 if TYPE_CHECKING:
     from ...core.events import Event
@@ -32,8 +32,7 @@ _OF_SEARCH = ("max_parameters", "generations", "population", "parents", "superne
 @click.option("--resume", is_flag=True, help="Go on with the search in --out.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end; progress goes to stderr.")
-@click.pass_context
-def search(ctx: click.Context, out: Path | None, resume: bool, device: str, as_json: bool, **options: Any) -> None:
+def search(out: Path | None, resume: bool, device: str, as_json: bool, **options: Any) -> None:
     """Search how wide an adapter, of what rank an update and how many prompts each block should have (NOAH).
 
     A supernet of the largest sizes (method.sizes) is trained, and plans are judged with its weights on the validation
@@ -49,25 +48,14 @@ def search(ctx: click.Context, out: Path | None, resume: bool, device: str, as_j
     folder = out or default_folder(f"search-{config.run.data.kind}")
     if not resume:
         check_free(folder)
-    try:
-        events = _search(config, folder, device, as_json)
-    except KeyboardInterrupt:
-        say_how_to_resume("search", folder)
-        ctx.exit(130)
-    last = events[-1]
-    if last.kind == "interrupted":
-        say_how_to_resume("search", folder)
-    if as_json:
-        places = {"folder": str(folder.absolute())}
-        if last.kind == "searched":
-            places["path"] = str((folder / last.file).absolute())
-        print_json({**last.model_dump(), **places})
-    elif last.kind == "searched":
-        for found in last.plans:
-            click.echo(f"{percent(found.accuracy):>8}  {found.parameters:>9,}  {' '.join(found.plan)}")
-        click.echo(f"Train the best: pointsmith train --config {folder / last.file}")
-    if last.kind == "interrupted":
-        ctx.exit(130)
+    here = Foreground("search", folder, device, as_json)
+    last = _search(config, here)[-1]
+    said, shown = dict[str, Any](), list[str]()
+    if last.kind == "searched":
+        said["path"] = str((folder / last.file).absolute())
+        shown = [f"{percent(one.accuracy):>8}  {one.parameters:>9,}  {' '.join(one.plan)}" for one in last.plans]
+        shown.append(f"Train the best: pointsmith train --config {folder / last.file}")
+    here.end(last, said, *shown)
 
 
 def _config(options: dict[str, Any], base: Path | None) -> SearchConfig:
@@ -95,19 +83,10 @@ def _config(options: dict[str, Any], base: Path | None) -> SearchConfig:
         raise explain(error, "The search") from error
 
 
-def _search(config: SearchConfig, folder: Path, device: str, as_json: bool) -> list[Event]:
-    import torch
-
-    from ...core.training.device import pick_device
+def _search(config: SearchConfig, here: Foreground) -> list[Event]:
     from ...core.training.search import search as run
-    from .narrator import Narrator
 
-    pick_device(device)
-    narrator = Narrator(sys.stderr if as_json else sys.stdout)
-    narrator.line(f"Search: {folder}")
-    try:
-        return follow(lambda stop: run(config, folder, device=device, stop=stop), folder, config.to_yaml(), narrator)
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise UserError(
-            "There is not enough memory for this search", got=config.run.batch_size, remedy="Lower --batch-size"
-        ) from error
+    def make(stop: Callable[[], bool]) -> Iterator[Event]:
+        return run(config, here.folder, device=here.device, stop=stop)
+
+    return here.run("Search", make, config.to_yaml(), batch_size=config.run.batch_size)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...core.errors import UserError
+from .output import print_json
 
 if TYPE_CHECKING:
     from ...core.events import Event
@@ -136,3 +139,55 @@ def say_how_to_resume(verb: str, folder: Path) -> None:
         click.echo(f"Stopped. Resume with: pointsmith {verb} --out {folder} --resume", err=True)
     else:
         click.echo("Stopped before anything was saved.", err=True)
+
+
+@dataclass(frozen=True)
+class Foreground:
+    """One command that trains in this process: its verb, where it writes, on what, and who reads what it prints."""
+
+    verb: str
+    folder: Path
+    device: str
+    as_json: bool
+
+    def run(
+        self,
+        title: str,
+        make: Callable[[Callable[[], bool]], Iterator[Event]],
+        config: str,
+        *,
+        batch_size: int,
+        epochs: int = 0,
+    ) -> list[Event]:
+        """Return what is worth keeping of the events of `make(stop)`; KeyboardInterrupt as `follow`.
+
+        `title` announces the folder. UserError where there is no memory.
+        """
+        import torch
+
+        from ...core.training.device import pick_device
+        from .narrator import Narrator
+
+        pick_device(self.device)
+        narrator = Narrator(sys.stderr if self.as_json else sys.stdout, epochs=epochs)
+        narrator.line(f"{title}: {self.folder}")
+        try:
+            events = follow(make, self.folder, config, narrator)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise UserError("There is not enough memory", got=batch_size, remedy="Lower --batch-size") from error
+        except KeyboardInterrupt:
+            say_how_to_resume(self.verb, self.folder)
+            raise
+        if events[-1].kind == "interrupted":
+            say_how_to_resume(self.verb, self.folder)
+        return events
+
+    def end(self, last: Event, said: dict[str, Any], *shown: str) -> None:
+        """Print the last event with `said` as JSON, or what is `shown` to a person; exit after an interruption."""
+        if self.as_json:
+            print_json({**last.model_dump(), **said, "folder": str(self.folder.absolute())})
+        else:
+            for line in shown:
+                click.echo(line)
+        if last.kind == "interrupted":
+            raise click.exceptions.Exit(130)

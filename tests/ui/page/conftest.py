@@ -1,11 +1,13 @@
-"""Gradio asks for the thread's event loop and leaves the one it gets open; here it gets one that is closed."""
+"""Gradio asks for event loops and leaves them open; here it gets some that are closed, and a tab to try."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
 
+import gradio as gr
 import pytest
+from pointsmith.ui.predict_page import PredictPage
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -15,3 +17,29 @@ def _event_loop() -> Iterator[None]:
     yield
     asyncio.set_event_loop(None)
     loop.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loops() -> Iterator[None]:
+    """Close the event loops that Gradio makes in threads and leaves open."""
+    made: list[asyncio.AbstractEventLoop] = []
+    make = asyncio.new_event_loop
+
+    def recorded() -> asyncio.AbstractEventLoop:
+        made.append(make())
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", recorded)
+        patch.setattr(asyncio.events, "new_event_loop", recorded)
+        yield
+    for loop in made:
+        if not loop.is_running():
+            loop.close()
+
+
+@pytest.fixture
+def page() -> PredictPage:
+    """The Predict tab without a store: only folders are asked for."""
+    with gr.Blocks():
+        return PredictPage(None)  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import zipfile
@@ -30,20 +29,6 @@ PASSWORDS = {"ada": "ada's password", "ben": "ben's password"}
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (AUTH, "SYSTEM", "OAUTH_CLIENT_ID", "SPACE_HOST"):
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _loops() -> Iterator[None]:
-    """Close the event loops that Gradio makes in threads and leaves open."""
-    made: list[asyncio.AbstractEventLoop] = []
-    make = asyncio.new_event_loop
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio, "new_event_loop", lambda: made.append(make()) or made[-1])
-        patch.setattr(asyncio.events, "new_event_loop", asyncio.new_event_loop)
-        yield
-    for loop in made:
-        if not loop.is_running():
-            loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -363,10 +348,10 @@ def test_only_uploads_and_named_folders_may_be_typed(store: RunStore, tmp_path: 
     "part",
     [
         {"data": {"kind": "folder", "path": "/etc"}},
-        {"data": {"kind": "hub", "repository": "/root/parquet"}},
-        {"data": {"kind": "hub", "repository": "../../root"}},
-        {"data": {"kind": "h5", "train": "/root/x.h5"}},
-        {"backbone": {"kind": "own", "weights": "/root/x.pth"}},
+        {"data": {"kind": "hub", "repository": "/srv/parquet"}},
+        {"data": {"kind": "hub", "repository": "../../srv"}},
+        {"data": {"kind": "h5", "train": "/srv/x.h5"}},
+        {"backbone": {"kind": "own", "weights": "/srv/x.pth"}},
     ],
 )
 def test_a_run_names_no_other_place(store: RunStore, part: dict[str, Any]) -> None:

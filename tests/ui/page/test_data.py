@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -147,23 +145,10 @@ def test_images_bring_a_backbone_that_reads_them(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DataPage]:
-    """The tab on a store of its own. Gradio opens event loops here and never closes them."""
-    opened: list[asyncio.AbstractEventLoop] = []
-    make = asyncio.new_event_loop
-
-    def recorded() -> asyncio.AbstractEventLoop:
-        opened.append(make())
-        return opened[-1]
-
-    monkeypatch.setattr(asyncio, "new_event_loop", recorded)
-    try:
-        with gr.Blocks():
-            built = DataPage(tmp_path / "store", Access(tmp_path / "store" / "uploads"))
-        yield built
-    finally:
-        for loop in opened:
-            loop.close()
+def page(tmp_path: Path) -> DataPage:
+    """The tab on a store of its own."""
+    with gr.Blocks():
+        return DataPage(tmp_path / "store", Access(tmp_path / "store" / "uploads"))
 
 
 def test_check_mend_and_open_again(page: DataPage, tmp_path: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -34,24 +31,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     run = parse_config({"backbone": VIT, "method": {"kind": "full"}, "data": data, "batch_size": 4, "epochs": 3})
     list(train(run, root / "run", device="cpu"))
     return root, run
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictPage]:
-    """The tab without a store: only folders are asked for. Gradio opens event loops here and never closes them."""
-    opened: list[asyncio.AbstractEventLoop] = []
-    make = asyncio.new_event_loop
-
-    def recorded() -> asyncio.AbstractEventLoop:
-        opened.append(make())
-        return opened[-1]
-
-    monkeypatch.setattr(asyncio, "new_event_loop", recorded)
-    with gr.Blocks():
-        built = PredictPage(None)  # type: ignore[arg-type]
-    yield built
-    for loop in opened:
-        loop.close()
 
 
 def test_the_tab_fits_the_adapter(trained: tuple[Path, Any], page: PredictPage) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 from pointsmith.core.predict import Predictor
@@ -25,24 +22,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     run = run_on(write_tools(root / "tools"), epochs=1)
     list(train(run, root / "run", device="cpu"))
     return root, run
-
-
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[PredictPage]:
-    """The tab without a store: only folders are asked for. Gradio opens event loops here and never closes them."""
-    opened: list[asyncio.AbstractEventLoop] = []
-    make = asyncio.new_event_loop
-
-    def recorded() -> asyncio.AbstractEventLoop:
-        opened.append(make())
-        return opened[-1]
-
-    monkeypatch.setattr(asyncio, "new_event_loop", recorded)
-    with gr.Blocks():
-        built = PredictPage(None)  # type: ignore[arg-type]
-    yield built
-    for loop in opened:
-        loop.close()
 
 
 def numbers(text: str) -> np.ndarray:
