@@ -169,6 +169,52 @@ class Searched(Config):
     max_parameters: int
 
 
+class Idle(Config):
+    """An expert that hardly any sub-token chooses: in `block` (counted from 0), or in all of them together."""
+
+    expert: int
+    block: int | None = None
+
+
+class Routed(Config):
+    """Where a router sends the sub-tokens of a fixed few inputs, in evaluation mode. Blocks and experts count from 0.
+
+    `load[b][e]` is the share of block b's sub-tokens whose first choice is expert e, `entropy[b]` the mean entropy of
+    its gates in nats (log of the number of experts: undecided). `per_class[c][e]` is the share of class c's sub-tokens,
+    over all blocks; None where no input is of this class, empty where it would be long.
+    """
+
+    kind: Literal["routed"] = "routed"
+    epoch: int = Field(description="after which; 0: before the first step")
+    kept: bool = Field(default=False, description="of the epoch that was kept, told once at the end")
+    inputs: int
+    shared: bool = Field(description="all blocks have the same experts")
+    load: tuple[tuple[float, ...], ...]
+    entropy: tuple[float, ...]
+    per_class: tuple[tuple[float, ...] | None, ...] = ()
+    by_block: tuple[tuple[tuple[float, ...] | None, ...], ...] = Field(
+        default=(), description="per_class of each block, where kept"
+    )
+    idle: tuple[Idle, ...] = ()
+
+
+class Scaled(Config):
+    """DAPT's dynamic scales over the tokens of a fixed few inputs, block by block, in evaluation mode.
+
+    `quantiles[b]` are those at 5, 25, 50, 75 and 95 %; `off[b]` is the share of tokens whose scale is 0, which the
+    adapter leaves as they are.
+    """
+
+    kind: Literal["scaled"] = "scaled"
+    epoch: int = Field(description="after which; 0: before the first step")
+    kept: bool = Field(default=False, description="of the epoch that was kept, told once at the end")
+    inputs: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    quantiles: tuple[tuple[float, ...], ...]
+    off: tuple[float, ...]
+
+
 class Interrupted(Config):
     """The run was asked to stop; it can resume from the last checkpoint."""
 
@@ -178,7 +224,22 @@ class Interrupted(Config):
 
 
 Event = Annotated[
-    Union[Stage, Note, Plan, Step, Epoch, Checkpoint, Scores, Finished, Pretrained, Generation, Searched, Interrupted],
+    Union[
+        Stage,
+        Note,
+        Plan,
+        Step,
+        Epoch,
+        Checkpoint,
+        Scores,
+        Routed,
+        Scaled,
+        Finished,
+        Pretrained,
+        Generation,
+        Searched,
+        Interrupted,
+    ],
     Field(discriminator="kind"),
 ]
 parse_event: TypeAdapter[Event] = TypeAdapter(Event)

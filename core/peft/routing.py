@@ -1,16 +1,18 @@
-"""Watching a mixture's router: which expert each sub-token of each block went to, at no cost when nobody looks."""
+"""Watching what a method decides per token: an Adapter-X router's gates, DAPT's scales; free when nobody looks."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..models.tuned import attach, detach
 from .adapter_x import AdapterX
+from .dapt import DAPT, DAPTBlock
 from .method import Method
 
 
@@ -61,3 +63,32 @@ def watching(method: Method, batch: int) -> Generator[Routes | None]:
     finally:
         for mixture in method.mixtures:
             detach(mixture.router)  # type: ignore[arg-type]
+
+
+class WatchScale:
+    """A forward hook on the layer of a Dynamic Adapter that makes its scales; notes them and changes nothing."""
+
+    def __init__(self, scales: list[Tensor]) -> None:
+        self.scales = scales
+
+    def __call__(self, module: nn.Module, x: Any, y: Tensor) -> None:
+        self.scales.append(torch.relu(y.detach().float()).squeeze(-1).cpu())
+
+
+@contextmanager
+def watching_scales(method: Method) -> Generator[list[Tensor] | None]:
+    """Note DAPT's scales of passes made inside: a tensor (B, L) for each block, float32 on the CPU, tokens as `Routes`.
+
+    None where the method is not DAPT.
+    """
+    if not isinstance(method, DAPT):
+        yield None
+        return
+    scales: list[Tensor] = []
+    rows = [block for block in method.blocks if isinstance(block, DAPTBlock)]
+    hooks = [row.adapter.scale.register_forward_hook(WatchScale(scales)) for row in rows]
+    try:
+        yield scales
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -22,6 +22,7 @@ from .device import pick_device, pick_precision
 from .loading import load_data
 from .memory import peak_bytes
 from .optimizer import make_optimizer
+from .routes import Observer
 from .schedule import learning_rate
 from .stepping import computing_in, seed_step, set_learning_rate
 from .task import task_of
@@ -77,6 +78,7 @@ class Trainer:
             raise UserError(f"Too few training {dataset.train.noun}", got=len(dataset.train), expected="at least 2")
         self.steps_per_epoch = len(dataset.train) // self.batch
         self.state = State(config=config.model_dump_json())
+        self.observer = Observer(self.model, dataset, config.seed, device)
         self.started = time.perf_counter()
         self.saved = self.started
 
@@ -107,6 +109,8 @@ class Trainer:
         yield Stage(
             stage="train", message=f"{self.batch} {self.dataset.train.noun} a step on {self.device}, {self.precision}"
         )
+        if not self.state.step:
+            yield from self.observer.look(0)
         while not self.state.finished:
             yield from self._epoch(stop)
             if stop() and not self.state.finished:
@@ -224,6 +228,7 @@ class Trainer:
             seconds=state.epoch_seconds,
             peak_memory_bytes=peak_bytes(self.device),
         )
+        yield from self.observer.look(state.epoch)
         state.seconds += state.epoch_seconds
         state.batch, state.loss_sum, state.correct, state.seen, state.epoch_seconds = 0, 0.0, 0, 0, 0.0
         waited = state.epoch - state.best_epoch
@@ -259,6 +264,7 @@ class Trainer:
         yield Stage(stage="test", message=f"Scoring epoch {state.best_epoch}")
         scores = [self._score(split) for split in ("validation", "test") if getattr(self.dataset, split)]
         yield from scores
+        yield from self.observer.look(state.best_epoch, kept=True)
         yield Stage(stage="save", message="Writing the adapter")
         accuracy: dict[str, float | None] = {"validation": None, "test": None}
         accuracy.update({found.split: found.accuracy for found in scores})
