@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...core.bench.harness import Options, conditions
+from ...core.bench.harness import Options, Report, conditions
 from ...core.bench.registry import BENCHMARKS, run
 from .output import print_json, table
 
@@ -30,7 +30,7 @@ def bench(names: tuple[str, ...], listing: bool, threads: int, rounds: int | Non
         click.echo(table(("name", "measures"), rows)) if not as_json else print_json(dict(rows))
         return
     options = Options(threads, rounds or (2 if small else 7), small)
-    reports = []
+    reports: list[Report] = []
     for name in names or BENCHMARKS:
         report = run(name, options)
         reports.append(report)
