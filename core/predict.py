@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -92,12 +93,18 @@ class Predictor:
         self.device = pick_device(device)
         self.config: AdapterConfig = adapter.config
         self.model = adapter.built.model.to(self.device).eval()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", backbone_weights: str | None = None) -> Predictor:
         """Load an adapter folder; UserError says what does not fit."""
         return cls(load_adapter(Path(folder), backbone_weights=backbone_weights), device)
+
+    @contextmanager
+    def alone(self) -> Generator[None]:
+        """Keep other threads out of the model for a while, such as while its insides are watched."""
+        with self._lock:
+            yield
 
     @property
     def classes(self) -> tuple[str, ...]:

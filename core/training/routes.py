@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ..peft.tuned_model import Tuned
 
 MOST = 64
 """The most inputs that are passed."""
-_SHARE = 20
+_SHARE = 30
 """At most one in so many as the run trains on: to pass one forward costs about a third of learning from it."""
 _AT_ONCE = 16
 IDLE = 0.01
@@ -125,7 +126,8 @@ def _shares(counts: Tensor) -> tuple[tuple[float, ...] | None, ...]:
 
 
 def _idle(load: Tensor, shared: bool) -> tuple[Idle, ...]:
-    found: list[list[int]] = ((load.mean(dim=0, keepdim=True) if shared else load) < IDLE).nonzero().tolist()
+    under = (load.mean(dim=0, keepdim=True) if shared else load) < IDLE
+    found = cast("list[list[int]]", under.nonzero().tolist())
     return tuple(Idle(expert=expert, block=None if shared else block) for block, expert in found)
 
 
