@@ -25,6 +25,7 @@ class Seen:
     steps: list[tuple[int, float]] = field(default_factory=list)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    routed: list[dict[str, Any]] = field(default_factory=list)
     last: dict[str, Any] | None = None
 
     def add(self, event: dict[str, Any]) -> None:
@@ -37,6 +38,8 @@ class Seen:
             self.last = event
         elif kind == "epoch":
             self.epochs.append(event)
+        elif kind == "routed":
+            self.routed.append(event)
         elif kind == "scores":
             self.scores[event["split"]] = event
 
@@ -81,11 +84,11 @@ def charts(run_id: str, seen: Seen, epochs: int) -> dict[str, Any]:
     steps = list(seen.steps)
     done = list(seen.epochs)
     loss = [_line("training, each step", 1, [step / per_epoch for step, _ in steps], [value for _, value in steps])]
-    loss.append(_epoch_line("validation", 2, done, "validation_loss"))
+    loss.append(epoch_line("validation", 2, done, "validation_loss"))
     accuracy = [
-        _epoch_line("training", 1, done, "train_accuracy"),
-        _epoch_line("validation", 2, done, "validation_accuracy"),
-        _epoch_line("test", 3, done, "test_accuracy"),
+        epoch_line("training", 1, done, "train_accuracy"),
+        epoch_line("validation", 2, done, "validation_accuracy"),
+        epoch_line("test", 3, done, "test_accuracy"),
     ]
     metric = str((seen.plan or {}).get("metric") or "accuracy")
     title = metric[0].upper() + metric[1:] if metric.islower() else metric
@@ -117,6 +120,7 @@ def _line(name: str, tone: int, x: list[float], y: list[float], dots: bool = Fal
     }
 
 
-def _epoch_line(name: str, tone: int, epochs: list[dict[str, Any]], key: str) -> dict[str, Any]:
+def epoch_line(name: str, tone: int, epochs: list[dict[str, Any]], key: str) -> dict[str, Any]:
+    """Return a line of the charts component: what each epoch says under a key, where it says anything."""
     known = [(one["epoch"], one[key]) for one in epochs if one.get(key) is not None]
     return _line(name, tone, [float(epoch) for epoch, _ in known], [value for _, value in known], dots=True)
