@@ -182,6 +182,28 @@ class Ledger:
         keys = [self.key(name) for name in ("queued", "leases", "runs", "ended")]
         return bool(self._call("DELETE", [self._run(run_id), self.key("ev", run_id), *keys], run_id))
 
+    def enter_sweep(self, sweep_id: str | None, run_id: str, created: float | None = None) -> None:
+        """Note that a run is of a sweep (None: of none), so that the sweep's runs are found without reading all."""
+        if sweep_id:
+            with self.address.answering():
+                seconds, micro = self.redis.time()
+                pipe = self.redis.pipeline()
+                pipe.sadd(self.key("sweep", sweep_id), run_id)
+                pipe.zadd(self.key("sweeps"), {sweep_id: created or seconds + micro / 1e6}, nx=True)
+                pipe.execute()
+
+    def leave_sweep(self, sweep_id: str | None, run_id: str) -> bool:
+        """Forget that; whether it was the last run, with which the sweep is gone."""
+        if not sweep_id:
+            return False
+        with self.address.answering():
+            self.redis.srem(self.key("sweep", sweep_id), run_id)
+            if self.redis.exists(self.key("sweep", sweep_id)):
+                return False
+            self.redis.zrem(self.key("sweeps"), sweep_id)
+            self.redis.delete(self.key("sweep-plan", sweep_id))
+        return True
+
     def owned(self, owner: str, limit: int, offset: int) -> tuple[list[str], int]:
         """The ids of an owner's runs, newest first, and how many there are in all."""
         *found, count = self._call("OWNED", [self.key("runs")], scripts.PREFIX, owner, limit, offset)

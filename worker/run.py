@@ -26,6 +26,7 @@ class Run:
     epochs, step, steps, eta_seconds, loss and message, as far as they are known. `error` is
     {"kind": one of failures.Kind, "message": one sentence, "log": the last lines}, `result` the Finished event.
     `cancelling` is set between the wish and the end of a running trainer. `owner` started it; empty: the operator.
+    `sweep` holds the id and name of the sweep it belongs to and its coordinates in it (`at`); empty for a single run.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Run:
     cancelling: bool = False
     needs: Needs = field(default_factory=Needs)
     owner: str = ""
+    sweep: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 Keys, all under one prefix: `run:<id>` (hash), `runs` (ids by creation), `queued` (ids by creation, so a run that was
 sent back keeps its place), `leases` (ids by the moment when the lease ends), `ev:<id>` (stream of events), `ended`
-(ids by their end, until their streams are put away). Time is always Redis's own. `attempt` in the hash is the fencing
-token: it grows with every claim, and whoever acts with an older one is refused.
+(ids by their end, until their streams are put away), `sweep:<id>` (its run ids), `sweep-plan:<id>`, `sweeps` (ids by
+creation). Time is always Redis's own. `attempt` in the hash is the fencing token: it grows with every claim, and
+whoever acts with an older one is refused.
 """
 
 from __future__ import annotations

@@ -96,6 +96,8 @@ def progress_of(event: dict[str, Any]) -> dict[str, Any]:
         return {"epochs": event["epochs"], "steps": event["epochs"] * event["steps_per_epoch"]}
     if kind == "step":
         return {key: event[key] for key in ("step", "epoch", "loss", "eta_seconds")}
+    if kind == "epoch" and event.get("peak_memory_bytes"):
+        return {"memory": event["peak_memory_bytes"]}
     if kind == "finished":
         return {"stage": "finished", "message": "", "eta_seconds": 0.0}
     return {}

@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -60,12 +60,13 @@ class RunStore:
         needs: Needs = Needs(),
         owner: str = "",
         after: Run | None = None,
+        sweep: Mapping[str, Any] | None = None,
     ) -> Run:
         """Accept a validated configuration; when this returns, the run survives any crash and will be run.
 
         `needs` says which workers may take it; it goes on from the checkpoint of `after`, an ended run of the same
-        configuration whose folder is here. Raises Unreachable when Redis does not answer, UserError when the disk
-        or the artefact store refuses; nothing is left then.
+        configuration whose folder is here; `sweep` says of which sweep it is, and where in it. Raises Unreachable
+        when Redis does not answer, UserError when the disk or the artefact store refuses; nothing is left then.
         """
         settings: dict[str, Any] = dict(config) if isinstance(config, Mapping) else json.loads(config.model_dump_json())
         if self.artefacts is not None:
@@ -85,12 +86,14 @@ class RunStore:
             "config": settings,
             "needs": asdict(needs),
             "owner": owner,
+            "sweep": dict(sweep or {}),
         }
         try:
             folder.mkdir(parents=True, mode=0o700)
             if after is not None:
                 record["attempt"] = _carry_over(after.folder, folder)
             write_json(folder / "run.json", record)
+            self.ledger.enter_sweep(record["sweep"].get("id"), run_id)
             self.ledger.create(run_id, _fields(record))
             run = self.get(run_id)
             write_json(folder / "run.json", {**record, "created": run.created})
@@ -122,6 +125,12 @@ class RunStore:
         with self.address.answering():
             if ids is None:
                 ids = self.ledger.redis.zrevrange(self.ledger.key("runs"), offset, offset + limit - 1)
+        return self.several(ids)
+
+    def several(self, ids: Iterable[str]) -> list[Run]:
+        """The runs of these ids, in this order; those that are gone are left out."""
+        ids = list(ids)
+        with self.address.answering():
             pipe = self.ledger.redis.pipeline(transaction=False)
             for run_id in ids:
                 pipe.hgetall(self.ledger.key("run", run_id))
@@ -187,7 +196,8 @@ class RunStore:
     def delete(self, run_id: str) -> None:
         """Remove an ended or queued run with everything in its folder; raises UserError while it is running."""
         folder = run_folder(self.data_dir, run_id)
-        if self.get(run_id).state == "queued":
+        run = self.get(run_id)
+        if run.state == "queued":
             self.cancel(run_id)
         if not self.ledger.delete(run_id):
             raise UserError("The run is still running", got=run_id, remedy="Cancel it first")
@@ -198,6 +208,8 @@ class RunStore:
             shutil.rmtree(gone, ignore_errors=True)
         if self.artefacts is not None:
             self.artefacts.delete_run(run_id)
+        if self.ledger.leave_sweep(run.sweep.get("id"), run_id):
+            (self.data_dir / "sweeps" / f"{run.sweep['id']}.json").unlink(missing_ok=True)
 
     def tidy(self) -> None:
         """Put away what Redis need not keep: events of runs that ended some time ago, workers that are long gone."""
@@ -252,6 +264,7 @@ class RunStore:
                 "config": json.loads(config),  # as it was accepted: the trainer compares its checkpoint's with it
                 "needs": asdict(run.needs),
                 "owner": run.owner,
+                "sweep": run.sweep,
                 "progress": run.progress,
                 "error": run.error,
                 "result": run.result,
@@ -278,6 +291,7 @@ class RunStore:
                 record["state"] = "queued"
             record["attempt"] = self._outranked(folder)
             created = record.get("created") or (folder / "run.json").stat().st_mtime
+            self.ledger.enter_sweep((record.get("sweep") or {}).get("id"), folder.name, created)
             if self.ledger.create(folder.name, _fields(record), created):
                 entered += 1
                 if record["state"] == "queued":
@@ -322,6 +336,7 @@ class RunStore:
             cancelling=fields.get("cancel") == "1",
             needs=needs_of(json.loads(fields.get("needs") or "{}")),
             owner=fields.get("owner", ""),
+            sweep=json.loads(fields.get("sweep") or "{}"),
         )
 
 
@@ -339,7 +354,7 @@ def _fields(record: Mapping[str, Any]) -> dict[str, object]:
     needs = needs_of(record.get("needs"))
     fields |= {"needs": asdict(needs), "queue": needs.queue, "owner": str(record.get("owner") or "")}
     fields.update({key: record[key] for key in ("started", "finished", "attempt") if record.get(key) is not None})
-    fields.update({key: record[key] for key in ("progress", "error", "result") if record.get(key)})
+    fields.update({key: record[key] for key in ("progress", "error", "result", "sweep") if record.get(key)})
     return {key: json.dumps(value) if isinstance(value, dict) else str(value) for key, value in fields.items()}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator
 
@@ -68,8 +68,7 @@ class SweepPlan(Config):
 
 
 def _several(given: Any) -> Any:
-    several: tuple[type, ...] = (list, tuple)
-    return given if isinstance(given, several) else [given]
+    return cast("object", given) if isinstance(given, (list, tuple)) else [given]
 
 
 @dataclass(frozen=True)
