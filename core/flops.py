@@ -16,6 +16,7 @@ from .config import RunConfig
 from .models.patch_embed import PatchEmbed
 from .models.trunk import Trunk
 from .peft.idpt import EdgeConv
+from .peft.mixture import Router, SharedMixture
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def count_flops(config: RunConfig, classes: int, points: int = 2048, trunk: Trun
 
 def _write_out(model: nn.Module, yes: bool) -> None:
     for module in model.modules():
-        if isinstance(module, (PatchEmbed, EdgeConv)):
+        if isinstance(module, (PatchEmbed, EdgeConv, Router, SharedMixture)):
             module.written_out = yes
 
 
