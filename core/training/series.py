@@ -9,7 +9,7 @@ from typing import Literal
 from ..config import RunConfig
 from ..durable import write_synced
 from ..errors import UserError
-from ..events import Finished
+from ..events import Finished, Metric
 from ..schema import Config
 
 RESULT_NAME, REPORT_NAME = "result.json", "report.json"
@@ -26,6 +26,8 @@ class MemberResult(Config):
     trainable: int
     seconds: float
     classes: tuple[str, ...] = ()
+    validation_accuracy: float | None = None
+    metric: Metric = "accuracy"
 
 
 def finished_member(run: RunConfig, folder: Path, name: str) -> MemberResult | None:
@@ -54,6 +56,8 @@ def keep_member(run: RunConfig, folder: Path, name: str, last: Finished, classes
         trainable=last.trainable,
         seconds=last.seconds,
         classes=classes,
+        validation_accuracy=last.validation_accuracy,
+        metric=last.metric,
     )
     content = {"run": run.model_dump(mode="json"), "result": result.model_dump(mode="json")}
     write_synced(folder / name / RESULT_NAME, json.dumps(content, indent=2).encode())

@@ -15,11 +15,12 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, cast
 
-from pydantic import Field, field_validator
+import yaml
+from pydantic import Field, ValidationError, field_validator
 
 from ..config import RunConfig, override, parse_config
 from ..errors import UserError
-from ..schema import Config, is_mapping
+from ..schema import Config, explain, is_mapping
 
 MAX_RUNS = 256
 """So many runs one sweep may have; more is almost always a mistake in the grid."""
@@ -98,10 +99,6 @@ class Expansion:
 
 def parse_plan(content: Any, subject: str = "The sweep") -> SweepPlan:
     """Return a plan from nested plain data; UserError names the first key that does not fit."""
-    from pydantic import ValidationError
-
-    from ..schema import explain
-
     if not is_mapping(content):
         raise UserError(f"{subject} is not a mapping of keys to values", got=type(content).__name__)
     try:
@@ -413,3 +410,22 @@ _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciic
 
 def _tex(text: str) -> str:
     return "".join(_TEX.get(sign) or (f"\\{sign}" if sign in "&%$#_{}" else sign) for sign in text)
+
+
+def values_of(text: str) -> list[Any]:
+    """Return the values of one line such as `0.001, 5e-4`, `true, false` or `[cls], [cls, patch-max]`, read as YAML."""
+    try:
+        found: Any = yaml.safe_load(f"[{text}]")
+    except yaml.YAMLError as error:
+        raise UserError("These are no values", got=text, expected="values with commas, e.g. 0.001, 0.0005") from error
+    return [_number(value) for value in found]
+
+
+def _number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as text."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value

@@ -29,6 +29,7 @@ VERBS = {
     "import": ("importing", "import_", "Turn a published checkpoint into an adapter."),
     "merge": ("merge", "merge", "Fold an adapter into its backbone for deployment."),
     "vtab": ("vtab", "vtab", "Train the tasks of VTAB-1k and report the means of its groups."),
+    "sweep": ("sweep", "sweep", "Run every combination of methods, data, seeds and settings."),
     "submit": ("runs", "submit", "Put a run into the queue of a running service."),
     "runs": ("runs", "runs", "List the service's runs, show or follow one."),
     "cancel": ("runs", "cancel", "Cancel a queued or running run."),

@@ -41,7 +41,7 @@ def run_series(
         if found is None:
             click.echo(f"{name} ({number} of {len(members)})", file=stream)
             with _begun(folder, run, report(done), first=not done):
-                found = _member(member, folder, name, device, stream)
+                found = run_member(member, folder, name, device, stream)
         else:
             click.echo(f"{name} ({number} of {len(members)}) is finished: {percent(found.test_accuracy)}", file=stream)
         if found is None:
@@ -72,7 +72,8 @@ def _begun(folder: Path, run: RunConfig, report: Config, *, first: bool) -> Iter
         raise
 
 
-def _member(run: RunConfig, folder: Path, name: str, device: str, stream: TextIO) -> MemberResult | None:
+def run_member(run: RunConfig, folder: Path, name: str, device: str, stream: TextIO) -> MemberResult | None:
+    """Run one member in `folder`/`name` and keep its result; None when it was stopped."""
     from ...core.adapters import read_adapter_config
     from ...core.training import train
     from ...core.training.series import keep_member
