@@ -1,4 +1,4 @@
-"""The whole page: header and four tabs, and what leads from one tab to another."""
+"""The whole page: header and tabs, and what leads from one tab to another."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from ..core.errors import UserError
 from ..worker.store import RunStore
 from . import pieces
 from .access import Access
+from .compare_page import ComparePage
 from .data_page import Checked, DataPage
 from .handover import handed
 from .predict_page import PredictPage
-from .runs_page import RunsPage, address
+from .runs_page import ADDRESSED, RunsPage, address
 from .theme import logo
 from .train_page import TrainPage
 
 _TAGLINE = "Teach 3D point-cloud and vision transformers new classes with tiny adapters."
 # Gradio encrypts what it keeps in the browser; a fixed key lets a form outlive a restart. It guards no secret.
 _DRAFT_KEY = "pointsmith-form"
-_FOLLOW_ADDRESS = """
-window.addEventListener('popstate', () => {
+_FOLLOW_ADDRESS = f"""
+window.addEventListener('popstate', () => {{
   const named = new URL(location).searchParams;
-  trigger('moved', {run: named.get('run') || '', adapter: named.get('adapter') || '', data: named.get('data') || ''});
-});
+  trigger('moved', Object.fromEntries({list(ADDRESSED)}.map((key) => [key, named.get(key) || ''])));
+}});
 """
 
 
@@ -56,6 +57,8 @@ class Page:
                     self.data = DataPage(data_dir, access)
                 with gr.Tab("Runs", id="runs") as self.runs_tab:
                     self.runs = RunsPage(runs)
+                with gr.Tab("Compare", id="compare") as self.compare_tab:
+                    self.compare = ComparePage(runs, self.runs.watch)
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
                     self.predict = PredictPage(runs, check=access.check_place)
             self._wire()
@@ -68,6 +71,7 @@ class Page:
         runs.wire()
         predict.wire()
         self.data.wire()
+        self.compare.wire()
         state = [runs.selected, runs.sent]
         shown = [*runs.outputs, runs.sent, runs.selected]
         which = [predict.adapter, predict.folder]
@@ -82,6 +86,7 @@ class Page:
         self.top.moved(self._moved, None, [self.tabs, *shown, predict.adapter], **quiet)  # type: ignore[attr-defined]
 
         self._wire_data(quiet, hidden)
+        self._wire_compare(quiet, hidden)
         runs.remedies.remedy(self._remedy, state, [self.tabs, *shown, *train.inputs], **quiet).then(  # type: ignore[attr-defined]
             None, runs.selected, None, js=address("run", push=True), **hidden
         ).then(train.preview, train.inputs, train.previewed, **quiet)
@@ -122,6 +127,20 @@ class Page:
         used = data.use.click(self._use, [data.checked, train.kinds["backbone"]], [self.tabs, *train.inputs], **quiet)
         used.then(train.preview, train.inputs, train.previewed, **quiet)
 
+    def _wire_compare(self, quiet: dict[str, Any], hidden: dict[str, Any]) -> None:
+        compare = self.compare
+        self.blocks.load(self._open_compare, None, compare.shown, **quiet)
+        self.top.moved(self._moved_compare, None, compare.shown, **quiet)  # type: ignore[attr-defined]
+        self.compare_tab.select(compare.newest, compare.named, compare.shown, **quiet).then(
+            None, compare.named, None, js=address("compare"), **hidden
+        )
+
+    def _open_compare(self, request: gr.Request) -> list[Any]:
+        return self.compare.open(_named(request, "compare"))
+
+    def _moved_compare(self, event: gr.EventData) -> list[Any]:
+        return self.compare.open(str(event.compare))  # type: ignore[attr-defined]
+
     def _open_data(self, request: gr.Request) -> list[Any]:
         return self.data.pick(_named(request, "data"))
 
@@ -136,13 +155,13 @@ class Page:
         return [gr.Tabs(selected="train"), *updates]
 
     def _arrive(self, request: gr.Request) -> list[Any]:
-        """Open what the address names: `?run=` a run, `?adapter=` an adapter, `?data=` data; else the first tab."""
-        otherwise = "data" if _named(request, "data") else "train"
+        """Open what the address names: `?run=`, `?adapter=`, `?data=`, `?compare=` runs; else the first tab."""
+        otherwise = next((one for one in ("data", "compare") if _named(request, one)), "train")
         return self._go(_named(request, "run"), _named(request, "adapter"), otherwise)
 
     def _moved(self, event: gr.EventData) -> list[Any]:
         """Follow the browser's back and forward buttons, which change the address only."""
-        otherwise = "data" if event.data else "runs"  # type: ignore[attr-defined]
+        otherwise = "data" if event.data else "compare" if event.compare else "runs"  # type: ignore[attr-defined]
         return self._go(str(event.run), str(event.adapter), otherwise)  # type: ignore[attr-defined]
 
     def _go(self, run: str, adapter: str, otherwise: str) -> list[Any]:

@@ -20,6 +20,8 @@ from .curves import Watch, charts
 from .remedies import RESUME, changed, remedies
 
 SHOWN = 200
+ADDRESSED = ("run", "adapter", "data", "compare")
+"""What the page's address may name, as `?run=…`, one at a time."""
 LOG_LINES = 60
 
 _OPEN_RUN = """
@@ -214,11 +216,11 @@ class RunsPage:
 
 
 def address(key: str, push: bool = False) -> str:
-    """Return JavaScript that writes an id into the page's address, as `?run=…`, `?adapter=…` or `?data=…` alone."""
+    """Return JavaScript that writes an id into the page's address, alone of all that may stand there."""
     how = "pushState" if push else "replaceState"
     return (
         "(id) => { const url = new URL(location); "
-        "for (const one of ['run', 'adapter', 'data']) url.searchParams.delete(one); "
+        f"for (const one of {list(ADDRESSED)}) url.searchParams.delete(one); "
         f"if (id) url.searchParams.set('{key}', id); "
         f"if (url.href !== location.href) history.{how}({{}}, '', url); }}"
     )
