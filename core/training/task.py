@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
@@ -14,11 +15,16 @@ from ..data.feed import Feed
 from ..data.part_clouds import PartNames, first_parts
 from ..events import Metric, Scores
 from ..peft.tuned_model import Tuned
-from .evaluate import score
+from .evaluate import predict_logits, score_logits
 
 SplitName = Literal["validation", "test"]
 _CLOUDS = 16
 """Clouds whose points are answered together when a split is scored."""
+
+
+Answering = Callable[..., Tensor]
+"""A model, or what answers of a batch's features in its place: called with inputs and, where points have parts, labels.
+"""
 
 
 class Task(Protocol):
@@ -29,7 +35,16 @@ class Task(Protocol):
         """What `accuracy` means in this task's events, and what the best epoch is chosen by."""
         ...
 
-    def learn(self, model: Tuned, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def answers(self) -> Mapping[str, list[int]]:
+        """Of each split, the class that each input was called when it was last scored; empty where points answer."""
+        ...
+
+    def seen(self, inputs: Tensor) -> Tensor:
+        """Return what the backbone sees of the inputs."""
+        ...
+
+    def learn(self, model: Answering, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return (loss, the metric summed over the batch), both scalars; only the first has a gradient."""
         ...
 
@@ -50,13 +65,19 @@ class ClassTask:
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
+        self.answers: dict[str, list[int]] = {}
 
-    def learn(self, model: Tuned, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def seen(self, inputs: Tensor) -> Tensor:
+        return inputs
+
+    def learn(self, model: Answering, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(inputs)
         return F.cross_entropy(logits.float(), labels), (logits.argmax(dim=1) == labels).sum()
 
     def score(self, model: Tuned, feed: Feed, split: SplitName) -> Scores:
-        return score(model, feed, self.classes, split)
+        logits = predict_logits(model, feed)
+        self.answers[split] = cast("list[int]", logits.argmax(dim=1).tolist())
+        return score_logits(logits, feed.labels, self.classes, split)
 
 
 class PartTask:
@@ -71,6 +92,7 @@ class PartTask:
 
     def __init__(self, part_names: PartNames) -> None:
         self.part_names = part_names
+        self.answers: dict[str, list[int]] = {}
         counts, total = [len(names) for names in part_names], sum(map(len, part_names))
         own = torch.zeros(len(counts), total, dtype=torch.bool)
         for category, (first, count) in enumerate(zip(first_parts(part_names), counts)):
@@ -78,7 +100,10 @@ class PartTask:
         self.own = own
         """(C, P): which parts a category has."""
 
-    def learn(self, model: Tuned, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def seen(self, inputs: Tensor) -> Tensor:
+        return inputs[..., :3]
+
+    def learn(self, model: Answering, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits, truth = self._answered(model, inputs, labels)
         loss = F.cross_entropy(logits.flatten(0, 1), truth.flatten())
         with torch.no_grad():
@@ -104,9 +129,9 @@ class PartTask:
             model.train(was_training)
         return self._scores(torch.cat(overlaps, dim=1), feed.labels.cpu(), split, (loss / points, right / points))
 
-    def _answered(self, model: Tuned, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _answered(self, model: Answering, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return (logits (B, N, P) float32, the true parts (B, N))."""
-        return model(inputs[..., :3], labels).float(), inputs[..., 3].long()
+        return model(self.seen(inputs), labels).float(), inputs[..., 3].long()
 
     def _overlap(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
         """Return (2, B, P): of each cloud how many points are of a part and called so, and how many are either."""

@@ -17,6 +17,7 @@ from ..config import RunConfig
 from ..data.dataset import Dataset
 from ..errors import Diverged, UserError
 from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
+from .answers import write_answers
 from .checkpoint import Checkpoints, State
 from .device import pick_device, pick_precision
 from .loading import load_data
@@ -264,6 +265,7 @@ class Trainer:
         yield Stage(stage="test", message=f"Scoring epoch {state.best_epoch}")
         scores = [self._score(split) for split in ("validation", "test") if getattr(self.dataset, split)]
         yield from scores
+        write_answers(self.folder, self.dataset, self.task.answers)
         yield from self.observer.look(state.best_epoch, kept=True)
         yield Stage(stage="save", message="Writing the adapter")
         accuracy: dict[str, float | None] = {"validation": None, "test": None}
