@@ -151,7 +151,8 @@
       }
       for (let i = 0; i < this.count; i++) height[i] = (this.place[i * 3 + this.up] - low) / (high - low || 1);
       const byPart = this.colour.value === "part" && this.parts, none = new Float32Array(this.count * 3);
-      const patch = byPart ? partColours(this.parts, this.palette) : this.patches ? patchColours(this.patches, this.dark()) : none;
+      const painted = this.colour.value === "painted" && this.painted && this.painted.length === this.count * 3;
+      const patch = painted ? this.painted : byPart ? partColours(this.parts, this.palette) : this.patches ? patchColours(this.patches, this.dark()) : none;
       const truth = this.halves() ? partColours(this.truth, this.palette) : none;
       for (const [name, content] of [["place", this.place], ["height", height], ["patchColour", patch], ["truthColour", truth]]) {
         gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
@@ -161,6 +162,34 @@
       this.point("height", "height", 1);
       this.fit();
       this.draw();
+    }
+
+    /* Colour each point (3 numbers from 0 to 1 each) as somebody else says; `title` names it among the colours. */
+    paint(colours, title) {
+      let option = this.colour.querySelector('option[value="painted"]');
+      if (!option) {
+        option = new Option(title, "painted");
+        this.colour.prepend(option);
+        this.colour.value = "painted";
+      }
+      option.textContent = title;
+      this.painted = colours;
+      if (this.colour.value === "painted") this.upload();
+    }
+
+    /* The number of the point nearest to the viewer within a few pixels of a place on the page, or -1. */
+    pick(clientX, clientY, reach = 12) {
+      const box = this.canvas.getBoundingClientRect(), m = this.place && this.matrix(box.width / box.height);
+      let best = -1, near = Infinity;
+      for (let i = 0; m && i < this.count; i++) {
+        const [x, y, z] = [this.place[i * 3], this.place[i * 3 + 1], this.place[i * 3 + 2]];
+        const w = m[3] * x + m[7] * y + m[11] * z + m[15];
+        const px = box.left + (1 + (m[0] * x + m[4] * y + m[8] * z + m[12]) / w) * box.width / 2;
+        const py = box.top + (1 - (m[1] * x + m[5] * y + m[9] * z + m[13]) / w) * box.height / 2;
+        const far = Math.hypot(px - clientX, py - clientY);
+        if (far < reach && w > 0 && w + far * 0.01 < near) { near = w + far * 0.01; best = i; }
+      }
+      return best;
     }
 
     /* Have the shader read an attribute from a buffer. */
@@ -291,4 +320,6 @@
     watch("value", update);
     update();
   };
+  /* For other scripts: a viewer in an element that holds ui/viewer.py's template. */
+  window.pointsmithView = (element) => new Viewer(element);
 })();

@@ -18,7 +18,11 @@ Curve = tuple[list[float], list[float]]
 
 @dataclass
 class Seen:
-    """The events of one run, gathered. `steps` is (step, loss); `scores` the Scores event of each split."""
+    """The events of one run, gathered.
+
+    `steps` is (step, loss), and `numbers` beside it (learning rate, gradient norm, inputs a second); `scores` the
+    Scores event of each split.
+    """
 
     cursor: str = "0"
     plan: dict[str, Any] | None = None
@@ -26,6 +30,8 @@ class Seen:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
     routed: list[dict[str, Any]] = field(default_factory=list)
+    scaled: list[dict[str, Any]] = field(default_factory=list)
+    numbers: list[tuple[float, float, float]] = field(default_factory=list)
     last: dict[str, Any] | None = None
 
     def add(self, event: dict[str, Any]) -> None:
@@ -35,11 +41,14 @@ class Seen:
             self.plan = event
         elif kind == "step":
             self.steps.append((event["step"], event["loss"]))
+            self.numbers.append(tuple(event.get(key, 0.0) for key in ("lr", "grad_norm", "clouds_per_second")))
             self.last = event
         elif kind == "epoch":
             self.epochs.append(event)
         elif kind == "routed":
             self.routed.append(event)
+        elif kind == "scaled":
+            self.scaled.append(event)
         elif kind == "scores":
             self.scores[event["split"]] = event
 
@@ -83,7 +92,8 @@ def charts(run_id: str, seen: Seen, epochs: int) -> dict[str, Any]:
     per_epoch = (seen.plan or {}).get("steps_per_epoch") or 1
     steps = list(seen.steps)
     done = list(seen.epochs)
-    loss = [_line("training, each step", 1, [step / per_epoch for step, _ in steps], [value for _, value in steps])]
+    at = [step / per_epoch for step, _ in steps]
+    loss = [_line("training, each step", 1, at, [value for _, value in steps]) | {"smooth": True}]
     loss.append(epoch_line("validation", 2, done, "validation_loss"))
     accuracy = [
         epoch_line("training", 1, done, "train_accuracy"),
@@ -101,21 +111,64 @@ def charts(run_id: str, seen: Seen, epochs: int) -> dict[str, Any]:
             {"id": "accuracy", "title": title, "unit": "%", "yMin": 0, "yMax": 1, "series": _used(accuracy)}
             | common
             | {"empty": f"{title} is known after the first epoch."},
+            *(one | common for one in _small(seen, at)),
         ],
     }
+
+
+def _small(seen: Seen, at: list[float]) -> list[dict[str, Any]]:
+    """Return the small charts: what each step says besides its loss, memory, and what router or scales do."""
+    noun = (seen.plan or {}).get("noun") or "clouds"
+    done, numbers = list(seen.epochs), seen.numbers[: len(at)]
+    at = at[: len(numbers)]
+    found: list[dict[str, Any]] = []
+    for i, (key, title, name) in enumerate(
+        (
+            ("lr", "Learning rate", "learning rate"),
+            ("norm", "Gradient norm", "gradient norm"),
+            ("speed", "Throughput", f"{noun} per second"),
+        )
+    ):
+        line = _line(name, 1, at, [one[i] for one in numbers], digits=9 if key == "lr" else 3)
+        found.append(
+            {"id": key, "title": title, "unit": "", "yMin": 0, "series": _used([line | {"smooth": key != "lr"}])}
+        )
+    memory = [one | {"gigabytes": one["peak_memory_bytes"] / 1e9} for one in done if one.get("peak_memory_bytes")]
+    line = epoch_line("peak, GB", 1, memory, "gigabytes")
+    found.append({"id": "memory", "title": "Memory", "unit": "", "yMin": 0, "series": _used([line])})
+    if any(one.get("entropy") for one in seen.routed):
+        found.append(_spread("entropy", "Entropy of the gates (nats)", seen.routed, "entropy"))
+    if any(one.get("mean") for one in seen.scaled):
+        found.append(_spread("scale", "Dynamic scale", seen.scaled, "mean"))
+    return [one | {"small": True, "empty": "Not known yet."} for one in found]
+
+
+def _spread(key: str, title: str, events: list[dict[str, Any]], what: str) -> dict[str, Any]:
+    """Return a chart of a number per block over epochs: highest, mean and lowest block."""
+    rows = [
+        {"epoch": one["epoch"], "mean": sum(one[what]) / len(one[what]), "high": max(one[what]), "low": min(one[what])}
+        for one in sorted(
+            {one["epoch"]: one for one in events if not one.get("kept")}.values(), key=lambda e: e["epoch"]
+        )
+    ]
+    lines = [
+        epoch_line(name, tone, rows, at)
+        for name, tone, at in (("highest block", 2, "high"), ("mean", 1, "mean"), ("lowest block", 3, "low"))
+    ]
+    return {"id": key, "title": title, "unit": "", "yMin": 0, "series": _used(lines)}
 
 
 def _used(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [line for line in lines if line["x"]]
 
 
-def _line(name: str, tone: int, x: list[float], y: list[float], dots: bool = False) -> dict[str, Any]:
+def _line(name: str, tone: int, x: list[float], y: list[float], dots: bool = False, digits: int = 5) -> dict[str, Any]:
     x, y = thinned(x, y)
     return {
         "name": name,
         "tone": tone,
         "x": [round(value, 4) for value in x],
-        "y": [round(value, 5) for value in y],
+        "y": [round(value, digits) for value in y],
         "dots": dots and len(x) <= 40,
     }
 

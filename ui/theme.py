@@ -121,12 +121,13 @@ def _controls(made: gr.themes.Base) -> gr.themes.Base:
 
 def css() -> str:
     """Return the page's styles."""
-    return (ASSETS / "page.css").read_text(encoding="utf-8")
+    return "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("page.css", "compare.css", "routing.css"))
 
 
 def head() -> str:
     """Return what goes into the page's head: our scripts, inline, so that nothing is fetched."""
-    scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in ("charts.js", "viewer.js"))
+    names = ("charts.js", "viewer.js", "routing.js")
+    scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
     return f'<meta name="color-scheme" content="light dark"><script>{scripts}</script>'
 
 

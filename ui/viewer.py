@@ -13,7 +13,7 @@ from ..core.errors import UserError
 LIMIT = 100_000
 """The most points sent at once; what is left out is said beside the picture."""
 
-_TEMPLATE = """
+TEMPLATE = """
 <div class="ps-view">
   <canvas tabindex="0" role="img" aria-label="3D point cloud"></canvas>
   <p class="ps-view-message" hidden></p>
@@ -36,7 +36,7 @@ def viewer(elem_id: str) -> gr.HTML:
     """Return the viewer component; its value is a `payload` or None."""
     return gr.HTML(
         None,
-        html_template=_TEMPLATE,
+        html_template=TEMPLATE,
         js_on_load="window.pointsmithViewer(element, props, watch);",
         elem_id=elem_id,
         apply_default_css=False,

@@ -66,10 +66,11 @@ def test_curves_follow_the_events() -> None:
     for step in range(1, 9):
         seen.add({"kind": "step", "step": step, "loss": 1 / step})
     seen.add({"kind": "epoch", "epoch": 1, "train_accuracy": 0.5, "validation_loss": 0.3, "validation_accuracy": None})
-    loss, accuracy = charts("r", seen, 2)["charts"]
+    loss, accuracy, *small = charts("r", seen, 2)["charts"]
     assert [line["name"] for line in loss["series"]] == ["training, each step", "validation"]
     assert loss["series"][0]["x"] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
     assert [line["name"] for line in accuracy["series"]] == ["training"]  # unknown accuracies draw nothing
+    assert [one["id"] for one in small] == ["lr", "norm", "speed", "memory"] and all(one["small"] for one in small)
 
 
 def test_long_curves_are_averaged_but_end_exactly() -> None:
