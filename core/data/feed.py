@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.grouping import require_finite
 from .picture import ImagePreparation, decoding_threads
 
 if TYPE_CHECKING:
@@ -43,15 +44,25 @@ class Feed(Protocol):
 
 
 class CloudFeed:
-    """Clouds that lie on the device as long as this lives: batches are picked from there."""
+    """Clouds that lie on the device as long as this lives: batches are picked from there.
+
+    UserError where a coordinate is not finite: it is looked for here, once, and not in every step.
+    """
 
     def __init__(self, clouds: Clouds, device: torch.device) -> None:
         self.labels = torch.from_numpy(clouds.labels).long().to(device)
         self._points = torch.from_numpy(clouds.points).to(device)
+        require_finite(self._points)
 
     def batches(self, indices: Sequence[np.ndarray]) -> Iterator[Tensor]:
+        if not indices:
+            return
+        # The order goes to the device as one piece: each transfer of its own would make the host wait.
+        order = torch.from_numpy(np.concatenate(indices)).to(self._points.device)
+        start = 0
         for index in indices:
-            yield self._points[torch.from_numpy(index).to(self._points.device)]
+            yield self._points.index_select(0, order[start : start + len(index)])
+            start += len(index)
 
 
 class ImageFeed:

@@ -1,7 +1,10 @@
 """How a cloud becomes patches: centres by farthest point sampling, and the nearest points of each centre.
 
 Every backend gives the same indices, bit for bit: squared distances are ((dx*dx + dy*dy) + dz*dz) in float32 without
-fused multiply-add, and among equals the lowest index wins. The compiled one serves the CPU, plain torch all else.
+fused multiply-add, and among equals the lowest index wins. Numba's serves the CPU, Triton's CUDA, plain torch all else.
+
+Coordinates that are not finite are refused on the CPU. On other devices nobody looks at them here, because looking
+means waiting for the device in every step: whoever brings points there checks them once, with `require_finite`.
 """
 
 from __future__ import annotations
@@ -34,11 +37,12 @@ def group(points: Tensor, groups: int, size: int, *, skip_origin: bool = False) 
     """Split each cloud into `groups` overlapping patches of `size` points.
 
     points (B, N, 3), any device; `skip_origin` as in `farthest_points`. The result lies on the device of `points`, and
-    gradients reach `points` through the centres. UserError if groups or size is not in 1..N or a coordinate not finite.
+    gradients reach `points` through the centres. UserError if groups or size is not in 1..N, or on the CPU a coordinate
+    is not finite.
     """
     _check(points, "groups", groups)
     _check(points, "points per group", size)
-    _check_finite(points)
+    _check_here(points)
     plain = points.detach().float()
     chosen, index = _select(plain, groups, size, skip_origin)
     centres = points.float().gather(1, chosen.unsqueeze(-1).expand(-1, -1, 3))
@@ -50,11 +54,11 @@ def farthest_points(points: Tensor, count: int, *, skip_origin: bool = False) ->
 
     points (B, N, 3). Once every distinct point is taken, index 0 (with `skip_origin`, the lowest eligible one) repeats.
     `skip_origin` reproduces the CUDA kernel of pointnet2_ops, under which published models were trained: except for
-    the first, points with squared norm <= 1e-3 are never selected. UserError if count is not in 1..N or a coordinate is
-    not finite.
+    the first, points with squared norm <= 1e-3 are never selected. UserError if count is not in 1..N, or on the CPU a
+    coordinate is not finite.
     """
     _check(points, "sampled points", count)
-    _check_finite(points)
+    _check_here(points)
     return _select(points.detach().float(), count, 0, skip_origin)[0]
 
 
@@ -95,6 +99,14 @@ def _select(points: Tensor, groups: int, size: int, skip_origin: bool) -> tuple[
             array = points.contiguous().numpy()
             chosen, index = group_clouds(array, groups, size, skip_origin, torch.get_num_threads())
             return torch.as_tensor(chosen), torch.as_tensor(index)
+    elif points.device.type == "cuda":
+        try:
+            from .grouping_triton import MOST_POINTS, group_on_device
+        except ImportError as error:
+            warnings.warn(f"Grouping runs in plain torch, many times slower: {error}", RuntimeWarning, stacklevel=3)
+        else:
+            if points.shape[1] <= MOST_POINTS:
+                return group_on_device(points.contiguous(), groups, size, skip_origin, ORIGIN)
     return select_in_torch(points, groups, size, skip_origin)
 
 
@@ -135,9 +147,15 @@ def _check(points: Tensor, what: str, wanted: int) -> None:
         )
 
 
-def _check_finite(points: Tensor) -> None:
+def _check_here(points: Tensor) -> None:
     if points.shape[2] != 3:
         raise ValueError(f"points must have 3 coordinates, got {points.shape[2]}")
+    if points.device.type == "cpu":
+        require_finite(points)
+
+
+def require_finite(points: Tensor) -> None:
+    """UserError that names the first point of clouds (B, N, C) that is NaN or infinite; waits for their device."""
     # One sum is nearly free; only when it is not finite, which huge values may also cause, look at every coordinate.
     if bool(points.detach().sum().isfinite()):
         return

@@ -111,8 +111,8 @@ def test_cuda_equal_to_cpu(name: str, skip_origin: bool) -> None:
     assert torch.equal(there.index.sort(-1).values.cpu(), here.index.sort(-1).values)
 
 
-def test_origin_threshold_is_the_double_one() -> None:
-    """Squared norms one float below, at and above 1e-3: only the first is up to the double 1e-3 and so skipped."""
+def at_the_threshold() -> torch.Tensor:
+    """A cloud of the origin and two points whose squared norms are one float below 1e-3's, and that float itself."""
     edge = np.float32(1e-3)
     candidates = np.random.default_rng(2).normal(0, 0.02, (200000, 3)).astype(np.float32)
     candidates *= (np.sqrt(1e-3) / np.linalg.norm(candidates, axis=1, keepdims=True)).astype(np.float32)
@@ -120,6 +120,12 @@ def test_origin_threshold_is_the_double_one() -> None:
     below, at = candidates[squares == np.nextafter(edge, np.float32(0))][0], candidates[squares == edge][0]
     points = torch.zeros(1, 3, 3)
     points[0, 1], points[0, 2] = torch.from_numpy(below), torch.from_numpy(at)
+    return points
+
+
+def test_origin_threshold_is_the_double_one() -> None:
+    """Only the point whose squared norm is up to the double 1e-3 is skipped; its float32 neighbour above is not."""
+    points = at_the_threshold()
     for cloud, second in ((points, 2), (points[:, :2], 0)):
         assert farthest_points(cloud, 2, skip_origin=True).tolist() == [[0, second]]
         assert select_in_torch(cloud, 2, 0, True)[0].tolist() == [[0, second]]
