@@ -9,13 +9,13 @@ from threading import Lock
 import numpy as np
 
 from ..core.config import RunConfig
+from ..core.data.apart import load_apart
 from ..core.data.clouds import Clouds, lying
 from ..core.data.config import DemoData
 from ..core.data.dataset import Dataset, Split
+from ..core.data.files import read_untrusted_image
 from ..core.data.images import Images
-from ..core.data.load import load
 from ..core.data.part_clouds import PartClouds, first_parts
-from ..core.data.picture import read_image
 from ..core.data.procedural import CLASSES, TEST_SPLIT, demo_faults, make_cloud
 from ..core.errors import UserError
 
@@ -72,7 +72,7 @@ class Samples:
         key = run.data.model_dump_json()
         with self._lock:
             if self._loaded is None or self._loaded[0] != key:
-                dataset = load(run.data, least=run.backbone.least_points)
+                dataset = load_apart(run.data, least=run.backbone.least_points)
                 if dataset.test is None:
                     noun = dataset.train.noun
                     raise UserError(f"This data set has no test {noun}", remedy="Upload a file of yours instead")
@@ -83,6 +83,6 @@ class Samples:
 def _given(part: Split, index: int, up: str) -> np.ndarray:
     """Return one input as a person would give it: the points of a cloud, the whole picture of an image."""
     if isinstance(part, Images):
-        return np.asarray(read_image(part.files[index], part.names[index]))
+        return read_untrusted_image(part.files[index])
     assert isinstance(part, Clouds)
     return lying(part.points[index], up)

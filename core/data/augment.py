@@ -13,8 +13,7 @@ from typing_extensions import Self
 
 from ..errors import UserError
 from ..schema import Config
-
-ImageAugment = Literal["none", "flip", "crop-flip"]
+from .picture import ImageAugment
 
 
 class AugmentConfig(Config):

@@ -18,13 +18,13 @@ def environment() -> dict[str, str]:
     return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
 
 
-def limit_memory(memory_bytes: int) -> None:
-    """Limit this process's address space and what it writes, where the system knows such limits."""
+def limit_memory(memory_bytes: int, output_bytes: int = _OUTPUT_BYTES) -> None:
+    """Limit this process's address space and each file it writes, where the system knows such limits."""
     try:
         import resource
     except ImportError:  # Windows: the parent's clock is all there is
         return
-    wanted = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_FSIZE: _OUTPUT_BYTES, resource.RLIMIT_CORE: 0}
+    wanted = {resource.RLIMIT_AS: memory_bytes, resource.RLIMIT_FSIZE: output_bytes, resource.RLIMIT_CORE: 0}
     for which, value in wanted.items():
         try:
             resource.setrlimit(which, (value, value))

@@ -5,19 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union
 
-import torch
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
-from torch import Tensor
 from typing_extensions import Self
 
 from ..errors import UserError
 from ..schema import Config, explain, is_mapping
-from .augment import AugmentConfig, ImageAugment, augment, augment_images, permute_points
 from .clouds import Preparation
-from .picture import ImagePreparation
+from .picture import ImageAugment, ImagePreparation
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .augment import AugmentConfig
+
+# PyTorch and what needs it are imported where batches are made: a process that only parses files does without.
 
 
 class PointData(Config):
@@ -42,6 +47,8 @@ class PointData(Config):
 
     def vary(self, inputs: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
         """Return training clouds (B, N, 3) with their points in random order, changed as `config` says."""
+        from .augment import augment, permute_points
+
         return augment(permute_points(inputs, self.preparation.points, generator), config, generator)
 
 
@@ -132,6 +139,7 @@ class BenchmarkData(PointData):
         """Return training clouds (B, N, 3) thinned to the model's points, changed as `config` says."""
         if self.sampling == "farthest-anew" and inputs.shape[1] > self.pool:
             from ..models.grouping import farthest_points
+            from .augment import permute_points
 
             inputs = permute_points(inputs, inputs.shape[1], generator)
             chosen = farthest_points(inputs, self.pool, skip_origin=True)
@@ -297,6 +305,10 @@ class PartData(PointData):
 
     def vary(self, inputs: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
         """Return training clouds (B, N, 4), points drawn with their labels, places changed as `config` says."""
+        import torch
+
+        from .augment import augment, permute_points
+
         count, have = self.preparation.points, inputs.shape[1]
         if self.sampling == "repeating" or count > have:
             index = torch.randint(have, (len(inputs), count), generator=generator, device=inputs.device)
@@ -357,6 +369,8 @@ class ImageData(Config):
 
     def vary(self, inputs: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
         """Return training images (B, 3, H, W), changed as `augment` says; `config` is for clouds."""
+        from .augment import augment_images
+
         return augment_images(inputs, self.augment, generator)
 
 

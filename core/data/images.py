@@ -18,6 +18,7 @@ from ..errors import UserError
 from .class_folders import FileKind, Left, find, opened, require_sound
 from .config import ImagesData
 from .dataset import Progress
+from .decoding import Decoder
 from .picture import IMAGE_EXTENSIONS, ImagePreparation, decoding_threads, fit, read_image
 from .split import Parts, hold_out_test
 
@@ -44,6 +45,8 @@ class Images:
     pixels: np.ndarray | None
     place: object = None
     """Keeps a folder that the files were unpacked to, as long as any split needs it."""
+    decoder: Decoder | None = None
+    """Decodes files that this process must not open."""
     noun: ClassVar[str] = "images"
 
     def __len__(self) -> int:
@@ -70,6 +73,8 @@ class Images:
         """Return (H, W, 3) uint8 of one image, decoded now unless it is in memory. UserError when it is gone."""
         if self.pixels is not None:
             return self.pixels[index]
+        if self.decoder is not None:
+            return self.decoder.square(self.files[index], self.names[index], self.preparation)
         return fit(read_image(self.files[index], self.names[index]), self.preparation)
 
     def feed(self, device: torch.device) -> ImageFeed:

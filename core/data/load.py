@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,14 +43,24 @@ from .split import Parts, hold_out_validation, require_every_class
 from .thin import Use, thinned
 from .vtab import read_vtab
 
+Reader = Callable[[DataConfig, int, "Progress | None"], Parts]
+"""As `read` below: (config, the fewest points a cloud may have, progress) -> the parts."""
 
-def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None, pooled_test: bool = False) -> Dataset:
+
+def load(
+    config: DataConfig,
+    *,
+    least: int = 1,
+    progress: Progress | None = None,
+    pooled_test: bool = False,
+    reader: Reader | None = None,
+) -> Dataset:
     """Return the data set that `config` describes, ready for a model that needs `least` points a cloud.
 
     The validation part is cut from the training part, stratified and seeded, unless one was given or the share is 0;
     the test part is touched by no choice. The same config and files give the same arrays, bit for bit.
     With `pooled_test` the test clouds of a benchmark are larger, for voting: their first `preparation.points` points
-    are the usual test cloud, of which the fingerprint tells. Raises UserError.
+    are the usual test cloud, of which the fingerprint tells. `reader` opens the files; none: `read`. Raises UserError.
     """
     if isinstance(config, PointData) and config.preparation.points < least:
         raise UserError(
@@ -58,7 +68,7 @@ def load(config: DataConfig, *, least: int = 1, progress: Progress | None = None
             got=config.preparation.points,
             expected=f"at least {least}",
         )
-    parts = read(config, least, progress)
+    parts = (reader or read)(config, least, progress)
     if not isinstance(config, VtabData):
         parts = hold_out_validation(parts, config.validation, config.split_seed)
     for name, part in (("train", parts.train), ("validation", parts.validation)):

@@ -21,6 +21,8 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "
 """The decoders that may run: none that calls another program, as Pillow's for EPS does."""
 IMAGE_EXTENSIONS = frozenset("jpg jpeg jpe jfif mpo png webp bmp dib gif tif tiff ppm pgm pbm pnm avif jp2 j2k".split())
 """Lower-case file name endings, without the dot, that are taken for images."""
+ImageAugment = Literal["none", "flip", "crop-flip"]
+"""Random changes of training images; see `augment`."""
 MOST_PIXELS = 80_000_000
 """Pixels of the largest image that is decoded; below the number from which Pillow itself warns."""
 

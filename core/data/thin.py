@@ -9,10 +9,8 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-import torch
 
 from ..errors import UserError
-from ..models.grouping import farthest_points
 from .clouds import Clouds
 from .config import BenchmarkData
 from .dataset import Progress
@@ -55,6 +53,10 @@ def thinned(clouds: Clouds, config: BenchmarkData, use: Use, progress: Progress 
 
 def farthest(points: np.ndarray, count: int, starts: np.ndarray, *, skip_origin: bool = False) -> np.ndarray:
     """Return the `count` farthest points of each cloud, (S, N, 3) to (S, count, 3), the first one at `starts` (S,)."""
+    import torch  # here, because a process that only parses files does without it
+
+    from ..models.grouping import farthest_points
+
     rolled = np.stack([np.roll(cloud, -int(start), axis=0) for cloud, start in zip(points, starts, strict=True)])
     chosen = farthest_points(torch.from_numpy(rolled), count, skip_origin=skip_origin).numpy()
     return np.take_along_axis(rolled, chosen[:, :, None], axis=1)

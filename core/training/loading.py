@@ -9,16 +9,14 @@ from contextlib import contextmanager
 
 import psutil
 
+from ..data.apart import SHARE, load_apart
 from ..data.config import DataConfig
 from ..data.dataset import Dataset
-from ..data.load import load
 from ..errors import UserError
 from ..events import Stage
 
 _EVERY = 0.5
 """Seconds between two events."""
-_SHARE = 0.9
-"""Of the memory that is free when reading begins, how much it may take."""
 
 
 class _Stopped(Exception):
@@ -28,7 +26,8 @@ class _Stopped(Exception):
 def load_data(config: DataConfig, least: int, stop: Callable[[], bool]) -> Generator[Stage, None, Dataset | None]:
     """Read a data set, telling at most twice a second how far it is; return it, or None when `stop` came first.
 
-    Raises UserError as `load` does, and where the data would take more memory than there is.
+    Files are read in a child of their own (see `apart`). Raises UserError as `load` does, and where the data would take
+    more memory than there is.
     """
     latest = ("", 0, 0)
 
@@ -40,7 +39,7 @@ def load_data(config: DataConfig, least: int, stop: Callable[[], bool]) -> Gener
 
     told, begun = latest, time.monotonic()
     with _bounded(), ThreadPoolExecutor(1, thread_name_prefix="data") as pool:
-        reading = pool.submit(load, config, least=least, progress=progress)
+        reading = pool.submit(load_apart, config, least=least, progress=progress)
         while not reading.done():
             wait([reading], timeout=_EVERY)
             if latest != told and time.monotonic() - begun >= _EVERY:
@@ -70,7 +69,7 @@ def _bounded() -> Generator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    most = psutil.Process().memory_info().vms + int(_SHARE * psutil.virtual_memory().available)
+    most = psutil.Process().memory_info().vms + int(SHARE * psutil.virtual_memory().available)
     if soft != resource.RLIM_INFINITY:
         most = min(most, soft)
     try:

@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said_as_by_the_reader(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds address space")
 def test_data_that_do_not_fit_end_the_run_and_not_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = DemoData.model_validate({"preparation": {"points": 65536}})  # half a gigabyte
-    monkeypatch.setattr("pointsmith.core.training.loading._SHARE", 0.005)
+    monkeypatch.setattr("pointsmith.core.training.loading.SHARE", 0.005)
     before = resource.getrlimit(resource.RLIMIT_AS)
     with pytest.raises(UserError, match="memory"):
         ended(huge)
