@@ -104,8 +104,7 @@ def save_adapter(folder: Path, built: Built, config: AdapterConfig) -> int:
         save_file(state, draft / WEIGHTS_NAME, metadata={"format": "pt"})
         content = json.loads(config.model_dump_json())
         _write(draft / CONFIG_NAME, json.dumps(content, indent=2) + "\n")
-        small = {key: content[key] for key in ("library_name", "adapter_type", "format_version", "classes")}
-        _write(draft / "config.json", json.dumps({**small, "backbone": config.backbone.kind}, indent=2) + "\n")
+        _write(draft / "config.json", small_config(config))
         _write(draft / "README.md", card.render(config.model_dump(), (config.merged_from or config.run).to_yaml()))
         draft.chmod(0o755)
         (draft / WEIGHTS_NAME).chmod(0o644)
@@ -116,6 +115,13 @@ def save_adapter(folder: Path, built: Built, config: AdapterConfig) -> int:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def small_config(config: AdapterConfig) -> str:
+    """Return `config.json`, by whose downloads the Hub counts those of libraries that it does not know."""
+    content = json.loads(config.model_dump_json())
+    small = {key: content[key] for key in ("library_name", "adapter_type", "format_version", "classes")}
+    return json.dumps({**small, "backbone": config.backbone.kind}, indent=2) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

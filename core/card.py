@@ -6,50 +6,26 @@ from typing import Any
 
 import yaml
 
+LICENCE = "apache-2.0"
+"""Of an adapter whose maker says no other."""
+
 
 def render(config: dict[str, Any], run_yaml: str) -> str:
     """Return the README.md of an adapter from its config (as plain data) and the run's YAML."""
-    backbone, method = config["backbone"], config["adapter_type"]
-    own = ["adapter", method, backbone["kind"]]
-    file, given = _example(config)
-    names = config["part_names"]
-    front = {
-        "library_name": config["library_name"],
-        "tags": [*_about(config), *own],
-        "license": "apache-2.0",
-    }
+    front = {"library_name": config["library_name"], "tags": tags(config), "license": LICENCE}
     lines = [
         "---",
         yaml.safe_dump(front, sort_keys=False).strip(),
         "---",
         "",
-        f"# {method} adapter for {_extent(config)}",
+        f"# {title(config)}",
         "",
-        f"Fine-tuned with Pointsmith on the backbone `{backbone['kind']}` ({backbone['origin']}).",
+        f"Fine-tuned with Pointsmith on the backbone `{config['backbone']['kind']}` ({config['backbone']['origin']}).",
         "",
-        "| | |",
-        "|---|---|",
-        f"| {'Categories' if names else 'Classes'} | {', '.join(config['classes'])} |",
-        *(f"| Parts of {name} | {', '.join(own)} |" for name, own in zip(config["classes"], names)),
-        f"| Trainable parameters | {config['trainable_parameters']:,} of {config['total_parameters']:,} "
-        f"({100 * config['trainable_parameters'] / config['total_parameters']:.2f} %) |",
-        _prepared(config["preparation"]),
-        f"| Backbone hash | `{backbone['sha256'] or 'included'}` |",
-        f"| Data fingerprint | `{config['dataset_fingerprint'] or 'unknown'}` |",
-        *_metrics(config["metrics"]),
+        *facts(config),
         "",
-        *_merged(config),
-        "## Use it",
-        "",
-        "```bash",
-        f"pointsmith predict PATH_OF_THIS_FOLDER {file}",
-        "```",
-        "",
-        "```python",
-        "from pointsmith.core.predict import Predictor",
-        'predictor = Predictor.load("PATH_OF_THIS_FOLDER")',
-        f"print(predictor.{given}",
-        "```",
+        *merged(config),
+        *usage(config, "PATH_OF_THIS_FOLDER"),
         "",
         "## How it was trained",
         "",
@@ -63,11 +39,51 @@ def render(config: dict[str, Any], run_yaml: str) -> str:
     return "\n".join(lines)
 
 
-def _about(config: dict[str, Any]) -> list[str]:
-    """Return the tags of what the adapter does."""
-    if _sees_images(config):
-        return ["image-classification"]
-    return ["point-cloud", "3d", *(["part-segmentation"] if config["part_names"] else [])]
+def title(config: dict[str, Any]) -> str:
+    """Return what the adapter is, as a heading."""
+    return f"{config['adapter_type']} adapter for {_extent(config)}"
+
+
+def tags(config: dict[str, Any]) -> list[str]:
+    """Return the words by which the adapter is found: what it does, its method, its backbone."""
+    about = ["image-classification"] if _sees_images(config) else ["point-cloud", "3d"]
+    parts = ["part-segmentation"] if config["part_names"] else []
+    return [*about, *parts, "adapter", config["adapter_type"], config["backbone"]["kind"]]
+
+
+def facts(config: dict[str, Any]) -> list[str]:
+    """Return the lines of a table: classes, sizes, preparation, hashes, results."""
+    backbone, names = config["backbone"], config["part_names"]
+    trainable, total = config["trainable_parameters"], config["total_parameters"]
+    return [
+        "| | |",
+        "|---|---|",
+        f"| {'Categories' if names else 'Classes'} | {', '.join(config['classes'])} |",
+        *(f"| Parts of {name} | {', '.join(own)} |" for name, own in zip(config["classes"], names)),
+        f"| Trainable parameters | {trainable:,} of {total:,} ({100 * trainable / total:.2f} %) |",
+        _prepared(config["preparation"]),
+        f"| Backbone hash | `{backbone['sha256'] or 'included'}` |",
+        f"| Data fingerprint | `{config['dataset_fingerprint'] or 'unknown'}` |",
+        *_metrics(config["metrics"]),
+    ]
+
+
+def usage(config: dict[str, Any], place: str) -> list[str]:
+    """Return the lines that say how to predict with the adapter at `place`, a folder or an id of the Hub."""
+    file, given = _example(config)
+    return [
+        "## Use it",
+        "",
+        "```bash",
+        f"pointsmith predict {place} {file}",
+        "```",
+        "",
+        "```python",
+        "from pointsmith.core.predict import Predictor",
+        f'predictor = Predictor.load("{place}")',
+        f"print(predictor.{given}",
+        "```",
+    ]
 
 
 def _extent(config: dict[str, Any]) -> str:
@@ -97,7 +113,8 @@ def _prepared(how: dict[str, Any]) -> str:
     return f"| Points per cloud | {how['points']}, normalised: {how['normalize']} |"
 
 
-def _merged(config: dict[str, Any]) -> list[str]:
+def merged(config: dict[str, Any]) -> list[str]:
+    """Return the lines that say of a merged adapter what it is; none of another."""
     if not config["merged_from"]:
         return []
     before = config["merged_from"]["method"]["kind"]

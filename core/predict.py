@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .adapters import Adapter, AdapterConfig, load_adapter
+from .adapters import Adapter, AdapterConfig
 from .data.clouds import Preparation, check_cloud, normalize, upright
 from .data.feed import to_input
 from .data.part_clouds import first_parts, prepared
@@ -96,9 +96,11 @@ class Predictor:
         self._lock = threading.RLock()
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu", backbone_weights: str | None = None) -> Predictor:
-        """Load an adapter folder; UserError says what does not fit."""
-        return cls(load_adapter(Path(folder), backbone_weights=backbone_weights), device)
+    def load(cls, place: str | Path, *, device: str = "cpu", backbone_weights: str | None = None) -> Predictor:
+        """Load an adapter: a folder, or `owner/name[@revision]` on the Hub. UserError says what does not fit."""
+        from .hub.pull import open_adapter
+
+        return cls(open_adapter(place, backbone_weights=backbone_weights), device)
 
     @contextmanager
     def alone(self) -> Generator[None]:
