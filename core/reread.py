@@ -1,0 +1,120 @@
+"""What was written about a run becomes that run again: its YAML, an adapter's configuration, or an adapter's card."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from .config import RunConfig, override, parse_config
+from .errors import UserError
+from .recipes import recipe
+from .schema import is_mapping
+
+MOST_BYTES = 1_000_000
+"""No file is read beyond this, of which YAML may make up `MOST_YAML`; settings are a hundred times smaller."""
+MOST_YAML = 64_000
+_DEEPEST = 20
+_BLOCK = re.compile(r"^```ya?ml[ \t]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def reread(path: Path) -> RunConfig:
+    """Return the run that a .yaml, .json or .md file tells of; UserError says what it is instead.
+
+    The file may come from anybody: it is short, has no YAML aliases, and names no other file but a recipe (`like`).
+    """
+    text = _text(path)
+    if path.suffix.lower() == ".md":
+        return _of_card(text, path.name)
+    return parse_config(_run_of(_plain(text, path.name), path.name), path.name)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path.name} is too long for settings", expected=f"at most {MOST_BYTES // 1000} kB")
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name} is no text", expected="a YAML, JSON or Markdown file") from error
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read ({error.strerror})") from error
+
+
+def _plain(text: str, name: str) -> Any:
+    """Return the plain data of YAML or JSON.
+
+    YAML is refused where it can be made to explode: where it is long, deep, or has aliases.
+    """
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    if len(text) > MOST_YAML:
+        raise UserError(f"{name} is too long for settings", expected=f"at most {MOST_YAML // 1000} kB of YAML")
+    if _depth(text) > _DEEPEST:
+        raise UserError(f"{name} is too deep for settings")
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in cast("Iterable[object]", yaml.scan(text))):
+            raise UserError(f"{name} has YAML aliases", remedy="Write the settings out")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{name} is not valid YAML or JSON{where}") from error
+
+
+def _depth(text: str) -> int:
+    """Return how deep brackets are nested at most; those inside of texts count too."""
+    depth = deepest = 0
+    for sign in text:
+        if sign in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif sign in "]}":
+            depth -= 1
+    return deepest
+
+
+def _run_of(content: Any, name: str) -> dict[str, Any]:
+    """Return a run's content from that of a run, a recipe or an adapter's configuration."""
+    if not is_mapping(content):
+        raise UserError(f"{name} tells of no run", expected="the YAML of a run, adapter_config.json or README.md")
+    if "adapter_type" in content and is_mapping(content.get("run")):
+        run: Any = content.get("merged_from") or content["run"]
+        return run
+    if "library_name" in content and "run" not in content:
+        raise UserError(
+            f"{name} is not the file that tells how an adapter was trained",
+            expected="adapter_config.json or README.md from the same folder",
+        )
+    if "run" in content and {"methods", "seeds", "grid"} & set(content):
+        raise UserError(f"{name} is the plan of a sweep", remedy="Drop it on the Sweeps tab")
+    like: Any = content.get("like")
+    if like is None:
+        return content
+    rest = {key: value for key, value in content.items() if key != "like"}
+    base = recipe(str(like)).config().to_dict()
+    for part in ("backbone", "method", "data"):
+        given = rest.get(part)
+        if is_mapping(given) and given.get("kind", base[part]["kind"]) != base[part]["kind"]:
+            base.pop(part)
+    return override(base, [f"{key}={json.dumps(value)}" for key, value in _leaves(rest)])
+
+
+def _leaves(content: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in content.items():
+        found += _leaves(value, f"{before}{key}.") if is_mapping(value) else [(f"{before}{key}", value)]
+    return found
+
+
+def _of_card(text: str, name: str) -> RunConfig:
+    """Return the run of a card: the first block of YAML in it that is one."""
+    for block in _BLOCK.findall(text):
+        content = _plain(block, name)
+        if is_mapping(content) and {"method", "backbone"} & set(content):
+            return parse_config(_run_of(content, name), name)
+    raise UserError(f"{name} tells of no run", expected="a card with the run's YAML, as Pointsmith writes it")
