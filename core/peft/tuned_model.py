@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ..models.head import ClassificationHead
 from ..models.layouts import check_names
 from ..models.trunk import Trunk
 from ..models.tuned import attach, detach
@@ -49,16 +50,16 @@ class Tuned(nn.Module):
         for name, parameter in list(self.trunk.named_parameters()):
             self._originals[name] = parameter
             copied = parameter.detach().clone() if name in self.kept_names else parameter.detach()
-            _put(self.trunk, name, nn.Parameter(copied, requires_grad=name in self.tuned_names))
+            put_tensor(self.trunk, name, nn.Parameter(copied, requires_grad=name in self.tuned_names))
         for name, buffer in list(self.trunk.named_buffers()):
             if name in moving:
                 self._originals[name] = buffer
-                _put(self.trunk, name, buffer.clone())
+                put_tensor(self.trunk, name, buffer.clone())
 
     def release(self) -> Trunk:
         """Take the method off and put the trunk's own tensors back, bit for bit; the model is unusable afterwards."""
         for name, original in self._originals.items():
-            _put(self.trunk, name, original)
+            put_tensor(self.trunk, name, original)
         for module in self.trunk.modules():
             detach(module)
         self.trunk.recompute(frozenset())
@@ -67,9 +68,23 @@ class Tuned(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         return self.head(self.trunk(points), self.trunk.num_patches)
 
-    def recompute(self) -> None:
-        """Trade time for memory in training: see `Trunk.recompute`."""
-        self.trunk.recompute(frozenset(block.name for block in self.trunk.shape.blocks) - self.method.runs_once())
+    def features(self, *prepared: Tensor) -> tuple[Tensor, ...]:
+        """Return all that the head sees, first axes B, of what the trunk's `prepare` made or of a slice of it."""
+        head = self.head
+        assert isinstance(head, ClassificationHead)
+        return (head.read(self.trunk.tokens_of(*prepared), self.trunk.num_patches),)
+
+    def answer(self, features: tuple[Tensor, ...], points: Tensor, category: Tensor | None = None) -> Tensor:
+        """Return the logits of these features; points and category are for heads that see them too."""
+        head = self.head
+        assert isinstance(head, ClassificationHead)
+        return head.layers(features[0])
+
+    def recompute(self, what: Literal["nothing", "mlps", "blocks"] = "blocks") -> None:
+        """Trade time for memory in training: see `Trunk.recompute`. Blocks that must not run twice keep their rest."""
+        every = frozenset(block.name for block in self.trunk.shape.blocks)
+        whole = every - self.method.runs_once() if what == "blocks" else frozenset[str]()
+        self.trunk.recompute(whole, frozenset() if what == "nothing" else every - whole)
 
     def train(self, mode: bool = True) -> Tuned:
         super().train(mode)
@@ -114,7 +129,7 @@ class Tuned(nn.Module):
             tensor.copy_(state[name])
 
 
-def _put(root: nn.Module, name: str, tensor: Tensor) -> None:
+def put_tensor(root: nn.Module, name: str, tensor: Tensor) -> None:
     """Set a parameter or buffer by its dotted name."""
     path, _, leaf = name.rpartition(".")
     owner = root.get_submodule(path)
