@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,28 @@ class OwnRuns:
         """End the run."""
         self.get(run_id)
         return self._store.cancel(run_id)
+
+    def label(
+        self, run_id: str, *, name: str | None = None, note: str | None = None, tags: Sequence[str] | None = None
+    ) -> Run:
+        """Give a run a name, a note or tags."""
+        self.get(run_id)
+        return self._store.label(run_id, name=name, note=note, tags=tags)
+
+    def discard(self, run_id: str) -> None:
+        """Take an ended or queued run off the list, for a while so that it can be had back."""
+        self.get(run_id)
+        self._store.discard(run_id)
+
+    def restore(self, run_id: str) -> Run:
+        """Put a discarded run back into the list."""
+        self.get(run_id)
+        return self._store.restore(run_id)
+
+    def discarded(self) -> list[Run]:
+        """The visitor's runs that are in the bin, the newest there first."""
+        owner = self._owner()
+        return [run for run in self._store.discarded() if owner is None or run.owner == owner]
 
     def delete(self, run_id: str) -> None:
         """Remove an ended or queued run with everything in its folder."""

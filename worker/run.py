@@ -27,6 +27,7 @@ class Run:
     {"kind": one of failures.Kind, "message": one sentence, "log": the last lines}, `result` the Finished event.
     `cancelling` is set between the wish and the end of a running trainer. `owner` started it; empty: the operator.
     `sweep` holds the id and name of the sweep it belongs to and its coordinates in it (`at`); empty for a single run.
+    `note` and `tags` are a person's; `discarded` is when it was thrown into the bin, from which it can be had back.
     """
 
     id: str
@@ -47,6 +48,9 @@ class Run:
     needs: Needs = field(default_factory=Needs)
     owner: str = ""
     sweep: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+    tags: tuple[str, ...] = ()
+    discarded: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import contextlib
 import json
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import UserError
-from . import story, uploads
+from . import marks, story, uploads
 from .artefacts import ArtefactError, Artefacts
 from .capability import Needs, needs_of
 from .celery_app import NEW, send_hint
@@ -193,6 +193,40 @@ class RunStore:
             self.record(run_id)
         return self.get(run_id)
 
+    def label(
+        self, run_id: str, *, name: str | None = None, note: str | None = None, tags: Sequence[str] | None = None
+    ) -> Run:
+        """Give a run a name, a note or tags; what is None stays. UserError for what is too long."""
+        run = self.get(run_id)
+        marks.label(self.ledger, run_id, name=name, note=note, tags=tags)
+        if run.state in FINAL:
+            self.record(run_id)
+        return self.get(run_id)
+
+    def discard(self, run_id: str) -> None:
+        """Take an ended or queued run off the list; for `marks.REPENT` seconds `restore` brings it back."""
+        if self.get(run_id).state == "queued":
+            self.cancel(run_id)
+        if self.get(run_id).state not in FINAL:
+            raise UserError("The run is still running", got=run_id, remedy="Cancel it first")
+        marks.discard(self.ledger, run_id)
+        self.record(run_id)
+
+    def restore(self, run_id: str) -> Run:
+        """Put a discarded run back into the list; UserError when it is too late."""
+        if not marks.restore(self.ledger, run_id, self.get(run_id).created):
+            raise UserError("This run is not in the bin any more", got=run_id)
+        self.record(run_id)
+        return self.get(run_id)
+
+    def discarded(self) -> list[Run]:
+        """The runs in the bin, the newest there first."""
+        found: list[Run] = []
+        for run_id in marks.binned(self.ledger):
+            with contextlib.suppress(UserError):  # deleted meanwhile
+                found.append(self.get(run_id))
+        return found
+
     def delete(self, run_id: str) -> None:
         """Remove an ended or queued run with everything in its folder; raises UserError while it is running."""
         folder = run_folder(self.data_dir, run_id)
@@ -201,6 +235,7 @@ class RunStore:
             self.cancel(run_id)
         if not self.ledger.delete(run_id):
             raise UserError("The run is still running", got=run_id, remedy="Cancel it first")
+        marks.forget(self.ledger, run_id)
         if folder.exists():
             # Renamed first: a half-removed folder must not look like a run that is to be read in again.
             gone = folder.with_name(f".deleted-{run_id}")
@@ -214,6 +249,9 @@ class RunStore:
     def tidy(self) -> None:
         """Put away what Redis need not keep: events of runs that ended some time ago, workers that are long gone."""
         story.put_away(self.ledger, self.artefacts, self.data_dir)
+        for run_id in marks.overdue(self.ledger):
+            with contextlib.suppress(UserError):
+                self.delete(run_id)
         with self.address.answering():
             oldest = self.ledger.redis.time()[0] - FORGOTTEN_WORKER
             known = self.ledger.redis.hgetall(self.ledger.key("workers"))
@@ -265,6 +303,9 @@ class RunStore:
                 "needs": asdict(run.needs),
                 "owner": run.owner,
                 "sweep": run.sweep,
+                "note": run.note,
+                "tags": list(run.tags),
+                "discarded": run.discarded,
                 "progress": run.progress,
                 "error": run.error,
                 "result": run.result,
@@ -286,6 +327,9 @@ class RunStore:
         for folder, there in zip(folders, known, strict=True):
             record = None if there else read_json(folder / "run.json")
             if record is None or "config" not in record or record.get("id") != folder.name:
+                continue
+            if record.get("discarded"):  # deleted while this folder was out of reach
+                shutil.rmtree(folder, ignore_errors=True)
                 continue
             if record.get("state") not in FINAL:
                 record["state"] = "queued"
@@ -337,6 +381,9 @@ class RunStore:
             needs=needs_of(json.loads(fields.get("needs") or "{}")),
             owner=fields.get("owner", ""),
             sweep=json.loads(fields.get("sweep") or "{}"),
+            note=fields.get("note", ""),
+            tags=tuple(json.loads(fields.get("tags") or "[]")),
+            discarded=number("discarded"),
         )
 
 
@@ -355,7 +402,8 @@ def _fields(record: Mapping[str, Any]) -> dict[str, object]:
     fields |= {"needs": asdict(needs), "queue": needs.queue, "owner": str(record.get("owner") or "")}
     fields.update({key: record[key] for key in ("started", "finished", "attempt") if record.get(key) is not None})
     fields.update({key: record[key] for key in ("progress", "error", "result", "sweep") if record.get(key)})
-    return {key: json.dumps(value) if isinstance(value, dict) else str(value) for key, value in fields.items()}
+    fields.update({key: record[key] for key in ("note", "tags") if record.get(key)})
+    return {key: json.dumps(value) if isinstance(value, (dict, list)) else str(value) for key, value in fields.items()}
 
 
 def _name(config: Mapping[str, Any], run_id: str) -> str:
