@@ -50,6 +50,12 @@ def test_unknown_benchmark() -> None:
         run("nonsense", Options())
 
 
+def test_data_holds_ours_against_a_loader() -> None:
+    report = run("data", Options(rounds=1, small=True))
+    assert next(row[1] for row in report.rows if row[0] == "8 × 256, cpu time") == "pointsmith, scale-shift"
+    assert sum("DataLoader" in str(row[1]) for row in report.rows) == 1
+
+
 @pytest.mark.parametrize("name", ["fps_cpu", "group_cpu"])
 def test_points_are_equal_to_all_peers(name: str) -> None:
     report = run(name, Options(rounds=1, small=True))
