@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--allowed-host", action="append", default=[], metavar="NAME", help="a name by which a proxy reaches the page"
     )
+    parser.add_argument("--mcp", action="store_true", help="offer the API as tools of the Model Context Protocol, too")
     return parser
 
 
@@ -87,7 +88,9 @@ def _serve(options: argparse.Namespace) -> None:
             loading.join()
             server = import_module("pointsmith.ui.server")
             local = is_local(options.host)
-            page = server.application(service.store, service.data_dir, access, local=local, hosts=options.allowed_host)
+            page = server.application(
+                service.store, service.data_dir, access, local=local, hosts=options.allowed_host, mcp=options.mcp
+            )
             server.serve(page, door)
 
 

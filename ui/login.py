@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Form, Request
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..core.errors import UserError
@@ -41,7 +41,9 @@ def add_login(app: FastAPI, access: Access) -> None:
             return HTMLResponse(_form(_next(after), str(error)), 429)
         if token is None:
             return HTMLResponse(_form(_next(after), "The name or the password is wrong."), 401)
-        response = RedirectResponse(f"./{_next(after)}", 303)
+        # A program does not ask for a page, and takes a redirection for a refusal (gradio_client does).
+        browser = "text/html" in request.headers.get("accept", "")
+        response: Response = RedirectResponse(f"./{_next(after)}", 303) if browser else JSONResponse({"success": True})
         secure = request.url.scheme == "https"
         response.set_cookie(COOKIE, token, max_age=LIFETIME, httponly=True, samesite="lax", secure=secure)
         return response

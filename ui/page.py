@@ -12,6 +12,7 @@ from ..core.errors import UserError
 from ..worker.store import RunStore
 from . import pieces
 from .access import Access
+from .api import Api
 from .compare_page import ComparePage
 from .data_page import Checked, DataPage
 from .handover import handed
@@ -62,6 +63,7 @@ class Page:
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
                     self.predict = PredictPage(runs, check=access.check_place)
             self._wire()
+            Api(runs, access.check, self.predict.predictor).offer()
 
     def _wire(self) -> None:
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}

@@ -22,6 +22,7 @@ from ..core.data.picture import IMAGE_EXTENSIONS
 from ..core.data.procedural import CLASSES
 from ..core.errors import UserError
 from ..core.predict import Prediction, Predictor, Segmentation
+from ..core.serving.server import Server
 from ..worker.own_runs import OwnRuns
 from ..worker.store import RunStore
 from . import pieces
@@ -49,12 +50,13 @@ class PredictPage:
     """Builds the tab's components on construction; `wire` then connects them."""
 
     def __init__(
-        self, store: RunStore | OwnRuns, keep: int = 2, check: Callable[[Path], None] = lambda _: None
+        self, store: RunStore | OwnRuns, keep: int = 256, check: Callable[[Path], None] = lambda _: None
     ) -> None:
         self.store, self.samples = store, Samples()
         self._check = check  # what this page's rules say of a folder on this server
         self._keep = keep
         self._loaded: OrderedDict[str, Chosen] = OrderedDict()
+        self._server = Server()  # adapters on shared backbones; it forgets the least used where memory has a limit
         self._lock = Lock()
         with gr.Row(elem_classes="ps-split"):
             with gr.Column(scale=3, min_width=320):
@@ -143,7 +145,7 @@ class PredictPage:
         return gr.update(choices=found, value=wanted if wanted in ids else ids[0] if ids else None)
 
     def _load(self, run_id: str | None, folder: str) -> Chosen:
-        """Return the adapter of a folder, or else of a run; the last few stay in memory."""
+        """Return the adapter of a folder, or else of a run; the last ones asked for need not be found again."""
         folder = (folder or "").strip()
         if not folder and not run_id:
             raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name an adapter folder")
@@ -155,17 +157,21 @@ class PredictPage:
         with self._lock:
             if key not in self._loaded:
                 if run is None:
-                    chosen = Chosen(Predictor.load(Path(folder).expanduser()), None)
+                    chosen = Chosen(self._server.open(Path(folder).expanduser()), None)
                 else:
                     place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
                     weights = run.config.get("backbone", {}).get("weights")
                     named = weights if weights not in (None, "pretrained", "random", "included") else None
-                    chosen = Chosen(Predictor.load(place, backbone_weights=named), parse_config(run.config))
+                    chosen = Chosen(self._server.open(place, backbone_weights=named), parse_config(run.config))
                 self._loaded[key] = chosen
                 while len(self._loaded) > self._keep:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return self._loaded[key]
+
+    def predictor(self, adapter: str) -> Predictor:
+        """Return the adapter of a run's id, ready to be asked. UserError where there is none."""
+        return self._load(adapter, "").predictor
 
     def sample(self, run_id: str | None, folder: str, label: str | None) -> list[Any]:
         """Predict a sample; return what viewer, picture and answer show."""
@@ -227,7 +233,7 @@ class PredictPage:
         """Connect what happens inside this tab."""
         slow: dict[str, Any] = {
             "concurrency_id": "predict",
-            "concurrency_limit": 1,
+            "concurrency_limit": 16,  # the server gathers them into batches
             "show_progress": "minimal",
             "show_progress_on": self.answer,
             "api_visibility": "private",
@@ -235,7 +241,9 @@ class PredictPage:
         which, shown = [self.adapter, self.folder], self.shown
         gr.on([self.another.click, self.label.input], self.sample, [*which, self.label], shown, **slow)
         for upload in (self.upload, self.upload_image):
-            upload.upload(self.uploaded, [*which, upload, self.category], shown, **slow)
+            # Files are read in processes of their own, each with its memory.
+            reading = {**slow, "concurrency_id": "uploads", "concurrency_limit": 2}
+            upload.upload(self.uploaded, [*which, upload, self.category], shown, **reading)
         changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)
         changed.then(self.sample, [*which, self.label], shown, **slow)
         self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")

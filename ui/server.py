@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import tempfile
@@ -27,13 +28,22 @@ UPLOAD_LIMIT = "2gb"
 
 
 def application(
-    store: RunStore, data_dir: Path, access: Access | None = None, *, local: bool = True, hosts: Iterable[str] = ()
+    store: RunStore,
+    data_dir: Path,
+    access: Access | None = None,
+    *,
+    local: bool = True,
+    hosts: Iterable[str] = (),
+    mcp: bool = False,
 ) -> FastAPI:
     """Return the ASGI application that serves the page of a store, under these rules (none: open to everybody).
 
-    `local` says that only this machine reaches it, `hosts` are names by which proxies call it (see `Guard`).
+    `local` says that only this machine reaches it, `hosts` are names by which proxies call it (see `Guard`). `mcp`
+    offers the API as tools of the Model Context Protocol as well. UserError where that cannot be.
     """
     access = access or Access(data_dir / "uploads")
+    if mcp:
+        _require_mcp(access)
     app = FastAPI(title="Pointsmith", docs_url=None, redoc_url=None, openapi_url=None)
     exports = data_dir / "exports"
     exports.mkdir(parents=True, exist_ok=True)
@@ -72,7 +82,7 @@ def application(
         max_file_size=UPLOAD_LIMIT,
         show_error=True,
         ssr_mode=False,
-        mcp_server=False,
+        mcp_server=mcp,
         run_history=False,
         footer_links=[],
         theme=theme.theme(),
@@ -87,6 +97,14 @@ def application(
     inner.get("/export/{run_id}.zip")(export)
     app.add_middleware(Guard, access=access, local=local, hosts=[*hosts, *_space_hosts()])
     return app
+
+
+def _require_mcp(access: Access) -> None:
+    """Refuse to offer tools where their package is absent, or where a login guards the page: they would pass it by."""
+    if importlib.util.find_spec("mcp") is None:
+        raise UserError("--mcp needs the package mcp", remedy="pip install -e '.[mcp]'")
+    if access.door != "open":
+        raise UserError("--mcp and a login do not go together", remedy="Use gradio_client with a name and a password")
 
 
 def _space_hosts() -> list[str]:

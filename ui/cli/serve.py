@@ -14,6 +14,7 @@ import click
 @click.option("--auth", multiple=True, metavar="NAME:PASSWORD|FILE", help="Ask for a login; rather $POINTSMITH_AUTH.")
 @click.option("--no-auth", is_flag=True, help="No login although a network can reach the page.")
 @click.option("--data-root", multiple=True, metavar="DIR", help="Visitors may name data below it, and nowhere else.")
+@click.option("--mcp", is_flag=True, help="Offer the API as tools of the Model Context Protocol, too.")
 @click.option("--allowed-host", multiple=True, metavar="NAME", help="A name by which a proxy reaches the page.")
 @click.pass_context
 def serve(
@@ -24,6 +25,7 @@ def serve(
     data: str | None,
     no_worker: bool,
     no_auth: bool,
+    mcp: bool,
     **given: tuple[str, ...],
 ) -> None:
     """Start the page, a worker and, unless REDIS_URL is set, a private Redis. Ctrl-C stops all of it.
@@ -38,6 +40,7 @@ def serve(
     arguments += ["--data", data] if data else []
     arguments += ["--no-worker"] if no_worker else []
     arguments += ["--no-auth"] if no_auth else []
+    arguments += ["--mcp"] if mcp else []
     for name, values in given.items():
         for value in values:
             arguments += [f"--{name.replace('_', '-')}", value]
