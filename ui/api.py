@@ -61,9 +61,9 @@ class Api:
     def offer(self) -> None:
         """Add the endpoints to the Blocks that are being built."""
         for function in (self.submit, self.status, self.events, self.cancel, self.predict, self.predict_file):
-            # No place in a queue: each is short, but for predictions, which wait for each other anyway.
+            # No place in a queue: each is short, but for predictions, which the page and programs queue for together.
             predicts = function in (self.predict, self.predict_file)
-            limits: dict[str, Any] = {"concurrency_id": "predict", "concurrency_limit": 1} if predicts else {}
+            limits: dict[str, Any] = {"concurrency_id": "predict", "concurrency_limit": 16} if predicts else {}
             gr.api(_said(function), api_name=function.__name__, queue=predicts, **limits)
 
     def submit(self, settings: dict[str, Any], recipe: str = "", name: str = "") -> dict[str, Any]:
