@@ -80,11 +80,11 @@ def find_adapter(text: str | Path, *, hub: Hub = Hub(), shelf: Path | None = Non
     return Path(text).expanduser() if named is None else pull(named, hub=hub, shelf=shelf, report=report).folder
 
 
-def open_adapter(text: str | Path, *, backbone_weights: str | None = None) -> Adapter:
+def open_adapter(text: str | Path, *, backbone_weights: str | None = None, report: Report = silent) -> Adapter:
     """Load an adapter that is named by its folder or by its id on the Hub."""
-    folder = find_adapter(text)
-    if named_on_hub(text) is not None:
-        require_backbone(read_adapter_config(folder), str(text), backbone_weights)
+    folder = find_adapter(text, report=report)
+    if (folder / _NOTE).is_file():
+        require_backbone(read_adapter_config(folder), str(_read(folder / _NOTE).get("name")), backbone_weights)
     return load_adapter(folder, backbone_weights=backbone_weights)
 
 

@@ -60,10 +60,13 @@ def evaluate(
       pointsmith evaluate runs/modelnet/adapter --vote 10
     """
     from ...core.data.load import load
+    from ...core.hub.pull import open_adapter
     from ...core.predict import Predictor
+    from .pull import pulled_if_named
 
-    predictor = Predictor.load(folder, device=device, backbone_weights=backbone_weights)
-    chosen = _data(folder, predictor.config, data)
+    place = pulled_if_named(folder)
+    predictor = Predictor(open_adapter(place, backbone_weights=backbone_weights), device)
+    chosen = data_for(place, predictor.config, data)
     if split is None:
         split = "all" if _is_one_file(chosen) else "test"
     if vote:
@@ -92,7 +95,7 @@ def evaluate(
         _show(scores, noun)
 
 
-def _data(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
+def data_for(folder: Path, config: AdapterConfig, given: str | None) -> DataConfig:
     """Return the data to score on: those given, prepared as the adapter's own were, or the adapter's own."""
     from ...core.config import parse_config
     from .run_options import absolute, data_content

@@ -26,7 +26,9 @@ def merge(folder: Path, out: Path, backbone_weights: str | None, as_json: bool) 
     """
     from ...core.merging import merge as fold
 
-    done = fold(folder, out, backbone_weights=backbone_weights)
+    from .pull import pulled_if_named
+
+    done = fold(pulled_if_named(folder), out, backbone_weights=backbone_weights)
     if as_json:
         print_json({"adapter": str(out.absolute()), **done.__dict__})
         return

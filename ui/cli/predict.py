@@ -40,7 +40,7 @@ def predict(
     backbone_weights: str | None,
     as_json: bool,
 ) -> None:
-    """Classify each FILE with an ADAPTER folder: what the adapter was trained on, clouds or images.
+    """Classify each FILE with an ADAPTER: a folder, or OWNER/NAME[@REVISION] on the Hub.
 
     An adapter that was trained on parts tells the part of every point of a cloud, given its --category.
 
@@ -50,12 +50,16 @@ def predict(
     Example:
       pointsmith predict runs/demo/adapter chair.obj scan.ply
       pointsmith predict runs/signs/adapter photo.jpg
+      pointsmith predict ada/chairs chair.obj
       pointsmith predict runs/parts/adapter cloud.txt --category chair --json
     """
     from ...core.data.kinds import require_modality
+    from ...core.hub.pull import open_adapter
     from ...core.predict import Predictor
+    from .pull import telling
 
-    predictor = Predictor.load(folder, device=device, backbone_weights=backbone_weights)
+    adapter = open_adapter(folder, backbone_weights=backbone_weights, report=telling())
+    predictor = Predictor(adapter, device)
     for path in files:
         require_modality(str(path), predictor.modality)
     names, inputs = _read(files, predictor.config.preparation, raw)

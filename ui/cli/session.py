@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .narrator import Narrator
 
 CONFIG_NAME = "run.yaml"
+EVENTS_NAME = "events.jsonl"
 
 
 class Stop:
@@ -117,6 +118,7 @@ def follow(
     or without one, KeyboardInterrupt.
     """
     kept: list[Event] = []
+    early: list[Event] = []
     try:
         with whole_or_absent(folder), stoppable() as stop:
             for event in make(stop):
@@ -125,12 +127,24 @@ def follow(
                     if stop.training and not (folder / CONFIG_NAME).is_file():
                         folder.mkdir(parents=True, exist_ok=True)
                         (folder / CONFIG_NAME).write_text(config, encoding="utf-8")
+                _note(event, folder, early)
                 narrator.tell(event)
                 if event.kind in ("scores", "finished", "pretrained", "searched", "interrupted"):
                     kept.append(event)
     finally:
         narrator.close()
     return kept
+
+
+def _note(event: Event, folder: Path, early: list[Event]) -> None:
+    """Add an event to the folder's file of them, from which a card is made; `early` are those before the folder is."""
+    if event.kind in ("stage", "note", "checkpoint"):
+        return
+    early.append(event)
+    if folder.is_dir():
+        with (folder / EVENTS_NAME).open("a", encoding="utf-8") as file:
+            file.writelines(f"{one.model_dump_json()}\n" for one in early)
+        early.clear()
 
 
 def say_how_to_resume(verb: str, folder: Path) -> None:
