@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from . import scripts
+from pydantic_core import from_json
+
+from . import packing, scripts
 from .connection import RedisAddress
 from .run import State
 from .timeline import Cursor, Entry
@@ -18,6 +20,8 @@ from .timing import Timing
 
 Outcome = Literal["succeeded", "failed", "interrupted", "lost"]
 Fields = dict[str, str]
+_AT_ONCE = 5000
+"""Entries that one script reads: Redis answers nobody else meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,21 @@ class Ledger:
         self.address = address
         self.timing = timing
         self.redis: Any = address.client(retries=retries)  # redis-py's own types allow every answer to be awaitable
-        names = ("CREATE", "CLAIM", "RENEW", "APPEND", "FINISH", "CANCEL", "DELETE", "REAP", "OVERDUE", "OWNED")
+        names = (
+            "CREATE",
+            "CLAIM",
+            "RENEW",
+            "APPEND",
+            "FINISH",
+            "CANCEL",
+            "DELETE",
+            "REAP",
+            "OVERDUE",
+            "OWNED",
+            "PACK",
+            "TELL",
+            "LOOK",
+        )
         self._scripts = {name: self.redis.register_script(getattr(scripts, name)) for name in names}
 
     def close(self) -> None:
@@ -64,6 +82,9 @@ class Ledger:
     def _call(self, name: str, keys: list[str], *arguments: object) -> Any:
         with self.address.answering():
             return self._scripts[name](keys=keys, args=list(arguments))
+
+    def _told(self, run_id: str) -> list[str]:
+        return [self._run(run_id), self.key("ev", run_id), self.key("packed", run_id)]
 
     def _run(self, run_id: str) -> str:
         return self.key("run", run_id)
@@ -112,16 +133,18 @@ class Ledger:
         token, number = found[0][0].split("-")
         return Cursor(int(token), int(number))
 
-    def last_entries(self, run_id: str) -> dict[int, int]:
-        """Of each attempt in the stream, the number of its last entry."""
-        found: dict[int, int] = {}
-        key, below = self.key("ev", run_id), "+"
+    def pack(self, claim: Claim) -> bool:
+        """Put the oldest entries of a long stream into a blob; False: nothing to do, or the run is not ours."""
         with self.address.answering():
-            while newest := self.redis.xrevrange(key, max=below, count=1):
-                token, number = (int(part) for part in newest[0][0].split("-"))
-                found[token] = number
-                below = f"({token}-0"
-        return found
+            if self.redis.xlen(self.key("ev", claim.id)) < 2 * packing.SOME:
+                return False
+        told = self._tell(claim.id, Cursor(), packing.SOME)
+        if not told or not told[0]:
+            return False
+        found = told[0]
+        first, last = (f"{token}-{number}" for token, number, _ in (found[0], found[-1]))
+        arguments = (claim.token, first, last, packing.packed(found))
+        return bool(self._call("PACK", self._told(claim.id), *arguments))
 
     def ended(self, limit: int) -> list[str]:
         """The runs that ended longer ago than streams are kept, and whose streams are still here; oldest first."""
@@ -134,18 +157,49 @@ class Ledger:
         """Forget an ended run's events: they are in files."""
         with self.address.answering():
             pipe = self.redis.pipeline()
-            pipe.delete(self.key("ev", run_id))
+            pipe.delete(self.key("ev", run_id), self.key("packed", run_id))
             pipe.zrem(self.key("ended"), run_id)
             pipe.execute()
 
     def entries(self, run_id: str, after: Cursor) -> list[Entry] | None:
-        """The stream behind the cursor; None when there is no stream at all."""
-        key = self.key("ev", run_id)
-        with self.address.answering():
-            found = self.redis.xrange(key, min=f"{after.token}-{after.number + 1}")
-            if not found and not self.redis.exists(key):
+        """The events behind the cursor; None when there is no stream at all."""
+        found: list[Entry] = []
+        at, older, more = after, False, True
+        while more:
+            told = self._tell(run_id, at, _AT_ONCE)
+            if told is None:
                 return None
-        return [(*(int(part) for part in at.split("-")), fields["e"]) for at, fields in found]  # type: ignore[misc]
+            some, more, packed = told
+            found += some
+            older = older or packed
+            if some:
+                at = Cursor(some[-1][0], some[-1][1])
+        # A set, because what is packed while we read is found in both places.
+        return sorted({*self._packed(run_id, after), *found}) if older else found
+
+    def _tell(self, run_id: str, after: Cursor, count: int) -> tuple[list[Entry], bool, bool] | None:
+        """Some entries of the stream, whether there may be more, and whether some before them are packed."""
+        keys = [self.key("ev", run_id), self.key("packed", run_id)]
+        told = self._call("TELL", keys, f"{after.token}-{after.number + 1}", count)
+        if not told:
+            return None
+        ids, lines, more, older = told
+        places = (one.split("-") for one in ids.split("\n")) if ids else ()
+        found = [(int(token), int(number), line) for (token, number), line in zip(places, lines.split("\n"))]
+        return found, bool(more), bool(older)
+
+    def _packed(self, run_id: str, after: Cursor) -> list[Entry]:
+        """The packed entries behind the cursor."""
+        with self.address.answering():
+            blobs: list[str] = self.redis.lrange(self.key("packed", run_id), 0, -1)
+        seen = (after.token, after.number)
+        return [entry for blob in blobs for entry in packing.unpacked(blob) if entry[:2] > seen]
+
+    def look(self, ids: Sequence[str]) -> list[tuple[Fields, int | None]]:
+        """Fields and place in the queue (from 0) of each of these runs; those that are gone are left out."""
+        flat = self._call("LOOK", [self.key("queued")], scripts.PREFIX, *ids)
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return [(from_json(fields), int(rank) if rank else None) for fields, rank in pairs if fields]
 
     def finish(
         self,
@@ -180,7 +234,7 @@ class Ledger:
     def delete(self, run_id: str) -> bool:
         """Forget the run; False when it is running."""
         keys = [self.key(name) for name in ("queued", "leases", "runs", "ended")]
-        return bool(self._call("DELETE", [self._run(run_id), self.key("ev", run_id), *keys], run_id))
+        return bool(self._call("DELETE", [*self._told(run_id), *keys], run_id))
 
     def enter_sweep(self, sweep_id: str | None, run_id: str, created: float | None = None) -> None:
         """Note that a run is of a sweep (None: of none), so that the sweep's runs are found without reading all."""

@@ -145,12 +145,59 @@ return state
 """
 )
 
-# KEYS run stream queued leases runs ended; ARGV id; 1 = gone, 0 = it runs
+# KEYS run stream packed queued leases runs ended; ARGV id; 1 = gone, 0 = it runs
 DELETE = """
 if redis.call('HGET', KEYS[1], 'state') == 'running' then return 0 end
-for i = 3, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
-redis.call('DEL', KEYS[1], KEYS[2])
+for i = 4, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 return 1
+"""
+
+# KEYS run stream packed; ARGV token first last blob; 1 = the blob has taken the place of the stream's entries up to
+# last, 0 = not ours any more, or others were packed meanwhile
+PACK = """
+local has = redis.call('HMGET', KEYS[1], 'state', 'attempt')
+if has[1] ~= 'running' or has[2] ~= ARGV[1] then return 0 end
+local oldest = redis.call('XRANGE', KEYS[2], '-', '+', 'COUNT', 1)
+if not oldest[1] or oldest[1][1] ~= ARGV[2] then return 0 end
+redis.call('RPUSH', KEYS[3], ARGV[4])
+local a, b = string.match(ARGV[3], '(%d+)-(%d+)')
+redis.call('XTRIM', KEYS[2], 'MINID', a .. '-' .. string.format('%d', b + 1))
+return 1
+"""
+
+# KEYS stream packed; ARGV from count; ids and lines of the entries from an id on, each joined by newlines (two answers
+# instead of four for each entry, which clients take long to read), whether there may be more, and whether some of
+# those asked for are packed. Nothing at all where there is no stream.
+TELL = """
+local found = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)
+if not oldest[1] then return {} end
+local ids, lines = {}, {}
+for i, entry in ipairs(found) do
+  ids[i] = entry[1]
+  lines[i] = entry[2][2]
+end
+local older = 0
+local a, b = string.match(ARGV[1], '(%d+)-(%d+)')
+local c, d = string.match(oldest[1][1], '(%d+)-(%d+)')
+a, b, c, d = tonumber(a), tonumber(b), tonumber(c), tonumber(d)
+if (a < c or (a == c and b < d)) and redis.call('EXISTS', KEYS[2]) == 1 then older = 1 end
+return {table.concat(ids, '\\n'), table.concat(lines, '\\n'), #found == tonumber(ARGV[2]) and 1 or 0, older}
+"""
+
+# KEYS queued; ARGV prefix id id...; for each run its fields (a JSON object) and its place in the queue, '' where it is
+# gone or has none
+LOOK = """
+local found = {}
+for i = 2, #ARGV do
+  local flat = redis.call('HGETALL', ARGV[1] .. 'run:' .. ARGV[i])
+  local fields = {}
+  for at = 1, #flat, 2 do fields[flat[at]] = flat[at + 1] end
+  found[#found + 1] = flat[1] and cjson.encode(fields) or ''
+  found[#found + 1] = tostring(redis.call('ZRANK', KEYS[1], ARGV[i]) or '')
+end
+return found
 """
 
 # KEYS runs; ARGV prefix owner limit offset; the ids of an owner's runs, newest first, then how many there are in all

@@ -68,6 +68,8 @@ class Shipper:
                     return False
                 self._sent = Cursor(token, some[-1][1])
             self._read[token] = end, number + len(lines)
+            while self._ledger.pack(self._claim):
+                pass
 
     def _learn(self, entries: list[Entry]) -> dict[str, Any]:
         """Keep the progress and the newest checkpoint's step up to date with these events."""

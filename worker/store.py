@@ -20,7 +20,7 @@ from .connection import RedisAddress, Unreachable
 from .ledger import Fields, Ledger
 from .run import FINAL, Run, WorkerInfo, is_run_id, last_lines, read_json, run_folder, write_json
 from .scrub import holds_token
-from .timeline import Cursor, events_file, tell, tokens
+from .timeline import Cursor, events_file, tell, tokens, uncollected
 from .timing import Timing
 
 STALE_WORKER = 60.0
@@ -129,14 +129,7 @@ class RunStore:
 
     def several(self, ids: Iterable[str]) -> list[Run]:
         """The runs of these ids, in this order; those that are gone are left out."""
-        ids = list(ids)
-        with self.address.answering():
-            pipe = self.ledger.redis.pipeline(transaction=False)
-            for run_id in ids:
-                pipe.hgetall(self.ledger.key("run", run_id))
-                pipe.zrank(self.ledger.key("queued"), run_id)
-            found = pipe.execute()
-        return [self._run(fields, rank) for fields, rank in zip(found[::2], found[1::2], strict=True) if fields]
+        return [self._run(fields, rank) for fields, rank in self.ledger.look(list(ids))]
 
     def count(self, owner: str | None = None) -> int:
         """How many runs there are, of one owner or of all."""
@@ -153,7 +146,9 @@ class RunStore:
         """
         seen = Cursor.parse(after)
         attempt = self._attempt(run_id)
-        events, cursor = tell(story.entries(self.ledger, self.artefacts, self.data_dir, run_id, attempt, seen), seen)
+        with uncollected():
+            found = story.entries(self.ledger, self.artefacts, self.data_dir, run_id, attempt, seen)
+            events, cursor = tell(found, seen)
         return events, str(cursor)
 
     def bring(self, run: Run, part: str) -> Path:

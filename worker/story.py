@@ -68,13 +68,14 @@ def put_away(ledger: Ledger, artefacts: Artefacts | None, data_dir: Path) -> int
 
 def _write_story(ledger: Ledger, run_id: str, folder: Path) -> None:
     """Make sure that the folder's files hold every entry of the stream."""
-    last = ledger.last_entries(run_id)
+    told = ledger.entries(run_id, Cursor()) or []
+    last = {token: number for token, number, _ in told}
     lacking = [token for token, number in last.items() if count_lines(events_file(folder, token)) < number]
     if not lacking:
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     lines: dict[int, list[str]] = {token: [] for token in lacking}
-    for token, _, line in ledger.entries(run_id, Cursor()) or []:
+    for token, _, line in told:
         if token in lines:
             lines[token].append(line)
     for token, found in lines.items():

@@ -6,11 +6,12 @@ which checkpoints are compared, is then the same everywhere.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
 
 _UPLOAD = re.compile(r"uploads/([0-9a-f]{32})(/.*)?")
 
@@ -23,7 +24,7 @@ def portable(config: dict[str, Any], data_dir: Path) -> dict[str, Any]:
 
 def here(text: str, data_dir: Path) -> dict[str, Any]:
     """A configuration (as JSON) with such paths made absolute on this machine, for whoever looks at it."""
-    config = json.loads(text)
+    config = from_json(text)
     if '"uploads/' not in text:
         return config
     return _each(config, lambda one: f"{data_dir}/{one}" if _UPLOAD.fullmatch(one) else one)

@@ -60,6 +60,8 @@ def fill(store: RunStore, runs: int, points: int) -> tuple[list[str], str]:
         for begin in range(0, count, 500):
             entries = [(1, at + 1, lines[at]) for at in range(begin, min(begin + 500, count))]
             assert store.ledger.append(claim, entries, {"step": count, "steps": count, "epoch": 1, "epochs": 1}, count)
+        while store.ledger.pack(claim):
+            pass
         events_file(folder, 1).write_text("".join(f"{line}\n" for line in lines))
         result = {"kind": "finished", "test_accuracy": 0.9, "adapter": "adapter"}
         assert store.ledger.finish(claim, "succeeded", result=result) == "succeeded"

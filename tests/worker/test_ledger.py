@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import pytest
 from pointsmith.core.errors import UserError
+from pointsmith.worker import ledger as ledger_module
+from pointsmith.worker import packing, story
 from pointsmith.worker.ledger import Claim, Ledger
 from pointsmith.worker.store import RunStore
+from pointsmith.worker.timeline import Cursor
 
 from .conftest import FAST, until
 
@@ -108,3 +112,49 @@ def test_a_running_run_cannot_be_deleted(store: RunStore) -> None:
     with pytest.raises(UserError, match="still running"):
         store.delete(run.id)
     assert run.folder.exists()
+
+
+def test_a_long_stream_is_packed_and_reads_as_before(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the run goes on, through two attempts, and for one who follows it; the stream stays short."""
+    monkeypatch.setattr(packing, "SOME", 100)
+    monkeypatch.setattr(ledger_module, "_AT_ONCE", 70)
+    run, told, key = store.create({}), list[int](), store.ledger.key
+    cursor, sent = "0", 0
+    for token in (1, 2):
+        claim = _claim(store, run.id)
+        for number in range(1, 551):
+            sent += 1
+            assert store.ledger.append(claim, [(token, number, f'{{"kind": "step", "step": {sent}, "ä": 0.5}}')], {}, 0)
+            if number % 150 == 0:
+                while store.ledger.pack(claim):
+                    pass
+                events, cursor = store.events(run.id, cursor)
+                told += [event["step"] for event in events]
+        if token == 1:
+            assert store.ledger.finish(claim, "interrupted") == "queued"
+    assert not store.ledger.pack(store.ledger.claim(store.create({}).id, "w"))  # type: ignore[arg-type]
+    events, cursor = store.events(run.id, cursor)
+    assert told + [event["step"] for event in events] == list(range(1, 1101))
+    assert [event["step"] for event in store.events(run.id)[0]] == list(range(1, 1101))
+    assert store.events(run.id, cursor)[0] == []
+    middle = store.ledger.entries(run.id, Cursor(1, 333))
+    assert middle is not None and [entry[:2] for entry in middle[:2]] == [(1, 334), (1, 335)] and len(middle) == 767
+    assert store.ledger.redis.xlen(key("ev", run.id)) <= 250 and store.ledger.redis.llen(key("packed", run.id)) >= 8
+    assert not store.ledger.pack(claim.__class__(run.id, 1, {})), "an older attempt packs nothing"
+    assert store.ledger.finish(claim, "succeeded", result={}) == "succeeded"
+    assert story.put_away(store.ledger, None, store.data_dir) == 0  # not yet
+    monkeypatch.setattr(store.ledger, "timing", replace(FAST, keep_streams=-10.0))
+    assert story.put_away(store.ledger, None, store.data_dir) == 1
+    assert not store.ledger.redis.exists(key("packed", run.id), key("ev", run.id))
+    assert [event["step"] for event in store.events(run.id)[0]] == list(range(1, 1101))
+    store.delete(run.id)
+
+
+def test_a_deleted_run_takes_its_packed_events_along(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "SOME", 10)
+    run = store.create({})
+    claim = _claim(store, run.id)
+    assert store.ledger.append(claim, [(1, at, _line(at)) for at in range(1, 31)], {}, 0) and store.ledger.pack(claim)
+    store.ledger.finish(claim, "failed", error=LOST)
+    store.delete(run.id)
+    assert not store.ledger.redis.keys(f"*{run.id}*")
