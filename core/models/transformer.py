@@ -53,10 +53,15 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, seen: Tensor | None = None) -> Tensor:
         q, k, v = tuned(self.heads, tuned(self.qkv, x))
-        if seen is not None and k.shape[2] > seen.shape[3]:  # a method's own keys, in front, are seen by every token
-            seen = F.pad(seen, (k.shape[2] - seen.shape[3], 0), value=True)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=seen_keys(seen, k))
         return tuned(self.proj, mixed.transpose(1, 2).flatten(2))
+
+
+def seen_keys(seen: Tensor | None, k: Tensor) -> Tensor | None:
+    """Return `seen` for all keys (B, H, S, D/H): a method's own, in front, are seen by every token."""
+    if seen is None or k.shape[2] == seen.shape[3]:
+        return seen
+    return F.pad(seen, (k.shape[2] - seen.shape[3], 0), value=True)
 
 
 class Mlp(nn.Module):

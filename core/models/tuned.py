@@ -3,6 +3,9 @@
 A method of parameter-efficient fine-tuning is a table of rows (operation name, delta). A delta is called as
 ``delta(x, y)`` with the operation's input and output and answers the new output. It is a module or a bound method,
 never a lambda, so that a model with deltas can be copied and compiled.
+
+An operation may have a kernel besides: the same answer by another arithmetic, called as ``kernel(operation, x)``. It may
+take the first deltas of its operation into itself. See `fast`; without one the operation's own code runs.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ def tuned(operation: nn.Module, x: Any, *context: Any) -> Any:
 
     `context` is what an operation needs besides, such as an attention mask; deltas do not see it.
     """
-    y = operation(x, *context)
+    kernel = getattr(operation, "kernel", None)
+    y = operation(x, *context) if kernel is None else kernel(operation, x, *context)
     for delta in getattr(operation, "deltas", ()):  # getattr, not __dict__: torch.compile guards it
         y = delta(x, y)
     return y
@@ -41,6 +45,7 @@ def attach(operation: nn.Module, delta: Delta) -> None:
 
 
 def detach(operation: nn.Module) -> None:
-    """Take every delta off an operation."""
-    if "deltas" in operation.__dict__:
-        del operation.deltas
+    """Take every delta off an operation, and its kernel, which may have taken deltas in."""
+    for name in ("deltas", "kernel"):
+        if name in operation.__dict__:
+            delattr(operation, name)

@@ -1,0 +1,1 @@
+"""The fast path: the arithmetic of `models` on frozen weights, the same numbers in less time and memory."""
