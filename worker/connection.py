@@ -108,6 +108,13 @@ class RedisAddress:
                 remedy="Correct the user and the password in REDIS_URL",
             ) from error
         except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise Unreachable(
+                    "The certificate of Redis is not to be trusted",
+                    got=self.shown,
+                    expected="one for this address, signed by an authority that this machine knows",
+                    remedy="Name the authority's file at the end of REDIS_URL: ?ssl_ca_certs=/path/ca.pem",
+                ) from error
             raise Unreachable(
                 "Redis does not answer",
                 got=self.shown,
