@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .config import RunConfig
@@ -43,8 +44,8 @@ def feature_map(predictor: Predictor, run: RunConfig, part: Split, most: int = M
 
     UserError when the backbone's file is gone, or where there are too few inputs.
     """
-    places: np.ndarray = np.linspace(0, len(part) - 1, min(most, len(part)))
-    index: np.ndarray = np.unique(places.round().astype(np.int64))
+    places: NDArray[np.float64] = np.linspace(0, len(part) - 1, min(most, len(part)), dtype=np.float64)
+    index: NDArray[np.int64] = np.unique(np.rint(places)).astype(np.int64)
     chosen = part.take(index)
     shape, head = predictor.model.trunk.shape, predictor.model.head
     parts = head.parts if isinstance(head, ClassificationHead) else shape.pools
@@ -63,7 +64,7 @@ def feature_map(predictor: Predictor, run: RunConfig, part: Split, most: int = M
 
 
 @torch.inference_mode()
-def _features(trunk: Trunk, part: Split, pools: Sequence[Part], device: torch.device) -> np.ndarray:
+def _features(trunk: Trunk, part: Split, pools: Sequence[Part], device: torch.device) -> NDArray[np.float64]:
     """Return (S, D) float64: the pooled tokens of every input."""
     feed = part.feed(device)
     found: list[Tensor] = []
@@ -75,7 +76,7 @@ def _features(trunk: Trunk, part: Split, pools: Sequence[Part], device: torch.de
     return torch.cat(found).numpy()
 
 
-def _agreement(features: np.ndarray, labels: np.ndarray) -> float:
+def _agreement(features: NDArray[np.float64], labels: np.ndarray) -> float:
     squared = squared_distances(features)
     np.fill_diagonal(squared, np.inf)
     return float((labels[squared.argmin(axis=1)] == labels).mean())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import UserError
 
@@ -12,7 +13,7 @@ _EXAGGERATED = 120
 _TINY = 1e-12
 
 
-def tsne(features: np.ndarray, *, perplexity: float = 30.0, iterations: int = 600) -> np.ndarray:
+def tsne(features: NDArray[np.float64], *, perplexity: float = 30.0, iterations: int = 600) -> NDArray[np.float64]:
     """Return places (S, 2) of features (S, D), centred; the same for the same features.
 
     The perplexity is lowered to a third of S - 1 where it is higher. Starts from the first two principal components
@@ -35,14 +36,14 @@ def tsne(features: np.ndarray, *, perplexity: float = 30.0, iterations: int = 60
     return places
 
 
-def affinities(features: np.ndarray, perplexity: float) -> np.ndarray:
+def affinities(features: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
     """Return the symmetric joint probabilities (S, S) of features, each row's width chosen to give the perplexity."""
     rows = conditionals(squared_distances(features), perplexity)
-    joint: np.ndarray = rows + rows.transpose()
+    joint = np.add(rows, np.swapaxes(rows, 0, 1))
     return np.maximum(joint / joint.sum(), _TINY)
 
 
-def conditionals(squared: np.ndarray, perplexity: float) -> np.ndarray:
+def conditionals(squared: NDArray[np.float64], perplexity: float) -> NDArray[np.float64]:
     """Return p(j | i) (S, S) of squared distances: Gaussians whose entropy is log(perplexity), by bisection."""
     count = len(squared)
     away = squared + np.where(np.eye(count, dtype=bool), np.inf, 0.0)
@@ -61,31 +62,31 @@ def conditionals(squared: np.ndarray, perplexity: float) -> np.ndarray:
     return rows
 
 
-def divergence(wanted: np.ndarray, places: np.ndarray) -> float:
+def divergence(wanted: NDArray[np.float64], places: NDArray[np.float64]) -> float:
     """Return what t-SNE makes small: the Kullback-Leibler divergence of the places' probabilities from the wanted."""
     return float((wanted * np.log(wanted / _heavy(places)[1])).sum())
 
 
-def _slope(wanted: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _slope(wanted: NDArray[np.float64], places: NDArray[np.float64]) -> NDArray[np.float64]:
     kernel, joint = _heavy(places)
     pull = (wanted - joint) * kernel
     return 4 * (pull.sum(axis=1, keepdims=True) * places - pull @ places)
 
 
-def _heavy(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _heavy(places: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return (1 / (1 + squared distance) (S, S) without the diagonal, the joint probabilities made of it)."""
     kernel = 1 / (1 + squared_distances(places))
     np.fill_diagonal(kernel, 0.0)
     return kernel, np.maximum(kernel / kernel.sum(), _TINY)
 
 
-def squared_distances(x: np.ndarray) -> np.ndarray:
+def squared_distances(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (S, S) of vectors (S, D)."""
     norms = (x * x).sum(axis=1)
-    return np.maximum(norms[:, None] + norms[None] - 2 * (x @ x.transpose()), 0.0)
+    return np.maximum(norms[:, None] + norms[None] - 2 * np.inner(x, x), 0.0)
 
 
-def _principal(features: np.ndarray) -> np.ndarray:
+def _principal(features: NDArray[np.float64]) -> NDArray[np.float64]:
     centred = features - features.mean(axis=0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     places = (left * sizes)[:, :2]

@@ -38,7 +38,7 @@ class Samples:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._loaded: tuple[str, Dataset, Split] | None = None
+        self._loaded: tuple[str, Dataset] | None = None
 
     def own(self, run: RunConfig | None) -> bool:
         """Return whether samples come from files of the run's own data set; otherwise the generator makes them."""
@@ -53,7 +53,7 @@ class Samples:
             seed, faults = (data.seed, TEST_SPLIT, number), demo_faults(data.scan)
             points = make_cloud(label, seed, data.preparation.points, faults=faults)
             return Sample(points, CLASSES[label], f"generated {CLASSES[label]} #{number}")
-        dataset, part = self._test_part(run)
+        dataset, part = self.part(run, "test")
         classes = dataset.classes
         fits = np.flatnonzero(part.labels == classes.index(name)) if name in classes else np.arange(len(part))
         if not len(fits):
@@ -68,16 +68,18 @@ class Samples:
             own,
         )
 
-    def _test_part(self, run: RunConfig) -> tuple[Dataset, Split]:
+    def part(self, run: RunConfig, split: str) -> tuple[Dataset, Split]:
+        """Return a run's data set and its `test` or `validation` part; UserError when it cannot be read or has none."""
         key = run.data.model_dump_json()
         with self._lock:
             if self._loaded is None or self._loaded[0] != key:
-                dataset = load_apart(run.data, least=run.backbone.least_points)
-                if dataset.test is None:
-                    noun = dataset.train.noun
-                    raise UserError(f"This data set has no test {noun}", remedy="Upload a file of yours instead")
-                self._loaded = (key, dataset, dataset.test)
-            return self._loaded[1], self._loaded[2]
+                self._loaded = (key, load_apart(run.data, least=run.backbone.least_points))
+            dataset = self._loaded[1]
+        part = dataset.test if split == "test" else dataset.validation
+        if part is None:
+            noun = dataset.train.noun
+            raise UserError(f"This data set has no {split} {noun}", remedy="Upload a file of yours instead")
+        return dataset, part
 
 
 def _given(part: Split, index: int, up: str) -> np.ndarray:
