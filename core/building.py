@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .config import RunConfig
 from .errors import UserError
@@ -13,7 +16,8 @@ from .models.backbones import BackboneConfig
 from .models.head import ClassificationHead
 from .models.load import Loaded, load_backbone, not_in_file
 from .models.part_head import PartHead
-from .models.trunk import Trunk
+from .models.trunk import Trunk, TrunkShape
+from .peft.method import Method
 from .peft.part_model import TunedForParts
 from .peft.registry import MethodUnion
 from .peft.tuned_model import Tuned
@@ -49,30 +53,57 @@ def measure(config: RunConfig, classes: int, parts: int = 0) -> Sizes:
 
     UserError when the method cannot work on this backbone.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         trunk = config.backbone.build(config.method.positions)
-        return _measured(config, classes, trunk, parts)
+    return _measured(config, classes, trunk, parts)
 
 
 def measure_methods(backbone: BackboneConfig, methods: Sequence[MethodUnion], classes: int) -> list[Sizes | UserError]:
     """Return for each method its sizes on a backbone with its published head, or why the two do not go together."""
     found: list[Sizes | UserError] = []
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         trunk = backbone.build("every-block")
-        for method in methods:
-            run = RunConfig().model_copy(update={"backbone": backbone, "method": method})
-            try:
-                found.append(_measured(run, classes, trunk))
-            except UserError as error:
-                found.append(error)
+    for method in methods:
+        run = RunConfig().model_copy(update={"backbone": backbone, "method": method})
+        try:
+            found.append(_measured(run, classes, trunk))
+        except UserError as error:
+            found.append(error)
     return found
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leave out the filling of new tensors: on the meta device there is nothing to fill, and asking takes long."""
+
+    fillings = frozenset(
+        {"normal_", "uniform_", "kaiming_uniform_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_"}
+    )
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.__name__ in self.fillings:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def _measured(config: RunConfig, classes: int, trunk: Trunk, parts: int = 0) -> Sizes:
-    model = assemble(config, classes, trunk, not_in_file(config.backbone), parts=parts)
-    sizes = sizes_of(model)
-    model.release()
-    return sizes
+    """Return what `sizes_of` says of the assembled model, without joining its parts, which takes most of the time."""
+    with torch.device("meta"), _Unfilled():
+        method, head = _added(config, classes, trunk.shape, parts)
+    state: dict[str, Tensor] = trunk.state_dict()
+    names = {name for name, _ in trunk.named_parameters()}
+    moving = state.keys() - names if config.batchnorm == "paper" else set[str]()
+    tuned = {name for name in names if method.tunes(name)}
+    kept = tuned | moving | not_in_file(config.backbone)
+    own = [parameter for module in (method, head) for parameter in module.parameters()]
+    stored = [state[name] for name in kept & state.keys()]
+    for module in (method, head):
+        stored += module.state_dict().values()
+    return Sizes(
+        trainable=sum(p.numel() for p in own if p.requires_grad) + sum(state[name].numel() for name in tuned),
+        total=sum(p.numel() for p in own) + sum(state[name].numel() for name in names),
+        adapter_bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
+        head=sum(p.numel() for p in head.parameters()),
+    )
 
 
 def sizes_of(model: Tuned) -> Sizes:
@@ -88,27 +119,25 @@ def assemble(
 
     `parts`, of all classes together, is the width of its answer where the data have parts.
     """
-    shape = trunk.shape
+    method, head = _added(config, classes, trunk.shape, parts)
+    joined = TunedForParts if isinstance(head, PartHead) else Tuned
+    return joined(trunk, method, head, batchnorm=config.batchnorm, initialised=initialised)  # type: ignore[arg-type]
+
+
+def _added(config: RunConfig, classes: int, shape: TrunkShape, parts: int) -> tuple[Method, nn.Module]:
+    """Return the method and the head that a run puts on a backbone of this shape."""
     config.method.check(shape)
     if config.data.answers == "parts":
-        return _segmenting(config, classes, parts, trunk, initialised)
+        shape.require_levels()
+        method = config.method.build_for_levels(shape)
+        pools = config.head.parts or config.method.level_pools(shape)
+        levels = len(shape.levels)
+        return method, PartHead(
+            config.head, pools, shape.dim, levels, categories=classes, outputs=parts, lead=shape.lead
+        )
     method = config.method.build(shape)
     pools = config.head.parts or config.method.head_parts(shape)
-    head = ClassificationHead(config.head, pools, shape.dim, classes, kind=shape.head, lead=shape.lead)
-    return Tuned(trunk, method, head, batchnorm=config.batchnorm, initialised=initialised)
-
-
-def _segmenting(
-    config: RunConfig, categories: int, parts: int, trunk: Trunk, initialised: frozenset[str]
-) -> TunedForParts:
-    shape = trunk.shape
-    shape.require_levels()
-    method = config.method.build_for_levels(shape)
-    pools = config.head.parts or config.method.level_pools(shape)
-    head = PartHead(
-        config.head, pools, shape.dim, len(shape.levels), categories=categories, outputs=parts, lead=shape.lead
-    )
-    return TunedForParts(trunk, method, head, batchnorm=config.batchnorm, initialised=initialised)
+    return method, ClassificationHead(config.head, pools, shape.dim, classes, kind=shape.head, lead=shape.lead)
 
 
 def build(config: RunConfig, classes: int, parts: int = 0) -> Built:
