@@ -58,7 +58,7 @@ class RunConfig(Config):
         ge=1,
         le=2048,
         description="parts in which a step's batch goes through the model, one after the other: less memory, the same "
-        "steps and mean gradients; batch norms then see one part at a time",
+        "steps and mean gradients; batch norms then see one part at a time; in two phases the number of slices",
     )
     batchnorm: Literal["paper", "frozen"] = Field(
         default="paper",
@@ -74,10 +74,23 @@ class RunConfig(Config):
     precision: Literal["auto", "float32", "bf16"] = Field(
         default="auto", description="auto: bf16 on GPUs that have it, float32 elsewhere"
     )
+    memory: Literal["auto", "fast", "recompute-mlp", "recompute", "two-phase"] = Field(
+        default="auto",
+        description="time against memory: `fast` keeps all that the gradients need; `recompute-mlp` makes the insides "
+        "of the feed-forward parts again, `recompute` those of whole blocks; `two-phase` takes a batch in slices, with "
+        "the gradients of the whole and memory that hardly grows with it; `auto` measures, and takes the first that "
+        "fits",
+    )
+    memory_budget: float | None = Field(
+        default=None,
+        gt=0,
+        description="GiB that `auto` may take of the device, this process on the CPU; empty: what it has already and "
+        "nine tenths of what is free",
+    )
     recompute: bool = Field(
         default=False,
-        description="keep only each block's input while training and make the rest again for the gradients: "
-        "much less memory, about a third more time",
+        description="at least `memory: recompute`: keep only each block's input while training and make the rest again "
+        "for the gradients: much less memory, about a third more time",
     )
     seed: int = Field(
         default=0, ge=0, le=2**31 - 1, description="seed of initialisation, order, augmentation and dropout"

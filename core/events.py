@@ -49,6 +49,7 @@ class Plan(Config):
     noun: str = Field(default="clouds", description="what the inputs are called")
     metric: Metric = "accuracy"
     part_names: tuple[tuple[str, ...], ...] = Field(default=(), description="of each class's objects, if any")
+    memory: str = Field(default="", description="how gradients are made, e.g. `fast` or `two-phase in 4`")
 
 
 class Step(Config):

@@ -61,6 +61,14 @@ def pool(tokens: Tensor, part: Part, patches: int, lead: int = 1) -> Tensor:
     return chosen.mean(dim=1) if how == "mean" else chosen.amax(dim=1)
 
 
+class Float32(nn.Sequential):
+    """Layers that compute in float32 also under autocast: few, and behind batch norms that enlarge rounding."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            return super().forward(input.float())
+
+
 class ClassificationHead(nn.Module):
     """Tokens (B, L, D) in, logits (B, C) out (Point-MAE's `cls_head_finetune`)."""
 
@@ -88,7 +96,11 @@ class ClassificationHead(nn.Module):
             for inputs in (width, hidden):
                 layers += [nn.Linear(inputs, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(config.dropout)]
             layers.append(nn.Linear(hidden, classes))
-        self.layers = nn.Sequential(*layers)
+        self.layers = Float32(*layers)
+
+    def read(self, tokens: Tensor, patches: int) -> Tensor:
+        """Return all that the layers see of the tokens, (B, parts * D)."""
+        return torch.cat([pool(tokens, part, patches, self.lead) for part in self.parts], dim=1)
 
     def forward(self, tokens: Tensor, patches: int) -> Tensor:
-        return self.layers(torch.cat([pool(tokens, part, patches, self.lead) for part in self.parts], dim=1))
+        return self.layers(self.read(tokens, patches))

@@ -128,14 +128,35 @@ class PointTransformer(Trunk):
         patches, centres = self.group(inputs)
         return self.encode_levels(patches, centres, self.shape.levels), centres
 
+    def prepare(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return (patches as `group` does, or embedded (B, G, D) where nothing of their embedding trains; centres)."""
+        patches, centres = self.group(inputs)
+        if self.whole_batch() is None:
+            return patches, centres
+        kernel = getattr(self.patch_embed, "kernel", None)  # as `tuned`, without the deltas, which may train
+        with torch.no_grad():
+            embedded = self.patch_embed(patches) if kernel is None else kernel(self.patch_embed, patches)
+        return embedded, centres
+
+    def whole_batch(self) -> nn.Module | None:
+        return None if any(one.requires_grad for one in self.patch_embed.parameters()) else self.patch_embed
+
+    def tokens_of(self, *prepared: Tensor) -> Tensor:
+        patches, centres = prepared
+        return self.encode(patches, centres)
+
+    def levels_of(self, *prepared: Tensor) -> tuple[list[Tensor], Tensor]:
+        patches, centres = prepared
+        return self.encode_levels(patches, centres, self.shape.levels), centres
+
     def encode(self, patches: Tensor, centres: Tensor) -> Tensor:
-        """Return the tokens (B, L, D) of grouped points; see `group`."""
+        """Return the tokens (B, L, D) of grouped points; see `group` and `prepare`."""
         return self.encode_levels(patches, centres, (len(self.blocks) - 1,))[0]
 
     def encode_levels(self, patches: Tensor, centres: Tensor, levels: tuple[int, ...]) -> list[Tensor]:
         """Return the tokens (B, L, D) after each of these blocks, each after the final norm."""
         b = patches.shape[0]
-        x, position = tuned(self.patch_embed, patches), self.pos_embed(centres)
+        x, position = self._embedded(patches), self.pos_embed(centres)
         if self.cls_token is not None and self.cls_pos is not None:
             x = torch.cat([self.cls_token.expand(b, -1, -1), x], dim=1)
             position = torch.cat([self.cls_pos.expand(b, -1, -1), position], dim=1)
@@ -148,6 +169,14 @@ class PointTransformer(Trunk):
             if i in levels:
                 found.append(tuned(self.norm, tuned(self.read, x)))
         return found
+
+    def _embedded(self, patches: Tensor) -> Tensor:
+        if patches.dim() == 4:
+            return tuned(self.patch_embed, patches)
+        x = patches  # embedded before, see `prepare`; what is behind the embedding was not run
+        for delta in getattr(self.patch_embed, "deltas", ()):
+            x = delta(patches, x)
+        return x
 
     def place(self, x: Tensor, position: Tensor) -> Tensor:
         """Add positions (B, lead + G, D) to class token and patches; prompts between them have none of their own."""

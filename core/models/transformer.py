@@ -7,9 +7,12 @@ token may attend to. Operations of block i that a method may amend:
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from .tuned import tuned
 
@@ -65,14 +68,20 @@ def seen_keys(seen: Tensor | None, k: Tensor) -> Tensor | None:
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between them."""
+    """Two linear layers with GELU between them; `recomputed`: in training they keep only their input."""
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
+        self.recomputed = False
         self.fc1 = nn.Linear(dim, hidden)
         self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recomputed and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(self._answer, x, use_reentrant=False))
+        return self._answer(x)
+
+    def _answer(self, x: Tensor) -> Tensor:
         return tuned(self.fc2, F.gelu(tuned(self.fc1, x)))
 
 

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVa
 from ..errors import UserError
 from ..schema import Config
 from .head import HeadKind, Part
+from .transformer import Mlp
 from .tuned import tuned
 
 Modality = Literal["points", "images"]
@@ -159,9 +160,32 @@ class Trunk(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         return self.places(inputs)[0]
 
-    def recompute(self, names: frozenset[str]) -> None:
-        """Have these blocks keep only their input while training; their insides are made again in the backward pass."""
+    def prepare(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Return what slices of a batch are cut from, first axes B: whatever needs the whole batch has been done."""
+        return (inputs,)
+
+    def whole_batch(self) -> nn.Module | None:
+        """Return the part that `prepare` runs on the whole batch, without a gradient; None where there is none."""
+        return None
+
+    def tokens_of(self, *prepared: Tensor) -> Tensor:
+        """Return the tokens (B, L, D) of what `prepare` made, or of a slice of it."""
+        return self(*prepared)
+
+    def levels_of(self, *prepared: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return what `read_levels` does, of what `prepare` made, or of a slice of it."""
+        return self.read_levels(*prepared)
+
+    def recompute(self, names: frozenset[str], mlps: frozenset[str] = frozenset()) -> None:
+        """Have these blocks keep only their input while training; their insides are made again in the backward pass.
+
+        In the blocks `mlps` only the insides of the feed-forward part are.
+        """
         self.recomputed = names
+        for block in self.shape.blocks:
+            mlp = self.get_submodule(f"{block.name}.mlp")
+            assert isinstance(mlp, Mlp)
+            mlp.recomputed = block.name in mlps
 
     def run(self, name: str, block: nn.Module, x: Any, *context: Any) -> Any:
         """Return the answer of the block of this name, with its deltas; `context` as in `tuned`."""

@@ -20,8 +20,8 @@ from ..models.head import Part
 from ..models.trunk import Positions, TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import Bottleneck, DynamicAdapter
-from .method import Method, MethodConfig, with_prompts
-from .mixture import Router, Routing, SharedMixture, balance
+from .method import Method, MethodConfig, SlicePhase, with_prompts
+from .mixture import Router, Routing, SharedMixture, balance, first_choices
 from .scale_shift import ScaleShift
 
 
@@ -151,6 +151,16 @@ class MixtureBlock(nn.Module):
         self._update: Tensor | None = None
         self._balance: Tensor | None = None
         self._asked = False
+        self._counts: list[Tensor] = []
+        self._share: Tensor | None = None
+        self._counting = False
+
+    def see_slices(self, phase: SlicePhase | None) -> None:
+        """Count first choices in the first phase; in the second, balance with the shares of the whole batch."""
+        counts, self._counts = self._counts, []
+        total = torch.stack(counts).sum(dim=0) if counts else None
+        self._share = total / total.sum() if phase == "second" and total is not None else None
+        self._counting = phase == "first"
 
     def ask(self) -> None:
         """Have the next pass, and only it, leave its balance term: one that is recomputed must not leave another."""
@@ -166,9 +176,11 @@ class MixtureBlock(nn.Module):
         update, gates = mixture(y if self.place == "serial" else x)
         if self.scale != 1.0:
             update = self.scale * update
-        if self.balances and torch.is_grad_enabled():
-            term = balance(gates)  # made again where the block is, because its gradient needs it, but left only once
-            if self._asked:
+        if self._counting and self.balances:
+            self._counts.append(first_choices(gates))
+        elif self.balances and torch.is_grad_enabled():
+            term = balance(gates, self._share)  # made again where the block is: its gradient needs it
+            if self._asked:  # but left only once
                 self._balance, self._asked = term, False
         if self._shared[1] is not None:
             self._update = update
@@ -235,6 +247,10 @@ class AdapterX(Method):
             for row in self.rows:
                 row.ask()
         return y
+
+    def see_slices(self, phase: SlicePhase | None) -> None:
+        for row in self.rows:
+            row.see_slices(phase)
 
     def penalty(self) -> Tensor | None:
         """Return the balance loss of the last pass's blocks, times its factor."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,6 +14,8 @@ from ..models.head import Part
 from ..models.trunk import Positions, TrunkShape
 from ..models.tuned import Delta
 from ..schema import Config
+
+SlicePhase = Literal["first", "second"]
 
 
 class MethodConfig(Config):
@@ -84,8 +86,13 @@ class Method(nn.Module):
     def begin_step(self, rng: np.random.Generator) -> None:
         """Prepare for one training step; all that is random in it may come from `rng` only, so that runs can resume."""
 
+    def see_slices(self, phase: SlicePhase | None) -> None:
+        """Say that the next passes are slices of one batch, which is seen twice: first without gradients, to learn what
+        only the whole batch tells, then with them. None: passes are batches again.
+        """
+
     def penalty(self) -> Tensor | None:
-        """Return what is added to the loss after a forward pass, or None."""
+        """Return what is added to the loss after a forward pass, or None; slices' weigh as their sizes do."""
         return None
 
 

@@ -95,11 +95,16 @@ class SharedMixture(nn.Module):
         return answer
 
 
-def balance(gates: Tensor) -> Tensor:
+def balance(gates: Tensor, share: Tensor | None = None) -> Tensor:
     """Return N * sum over experts of (share of sub-tokens whose first choice it is) * (its mean gate); 1 when even.
 
-    The Switch Transformer's loss; Adapter-X, section 3.2, multiplies it by 0.01.
+    The Switch Transformer's loss; Adapter-X, section 3.2, multiplies it by 0.01. `share` (N,) is given where the gates
+    are those of a part of the batch only: then the mean of the parts' losses, by their sizes, is the whole batch's.
     """
-    experts = gates.shape[-1]
-    share = F.one_hot(gates.argmax(dim=-1), experts).to(gates.dtype).mean(dim=0)
-    return experts * (share * gates.mean(dim=0)).sum()
+    share = first_choices(gates) / len(gates) if share is None else share
+    return gates.shape[-1] * (share * gates.mean(dim=0)).sum()
+
+
+def first_choices(gates: Tensor) -> Tensor:
+    """Return how many sub-tokens have each expert as their first choice, (N,) in the type of the gates."""
+    return F.one_hot(gates.argmax(dim=-1), gates.shape[-1]).to(gates.dtype).sum(dim=0)

@@ -36,6 +36,14 @@ class TunedForParts(Tuned):
         levels, centres = self.trunk.read_levels(points)
         return self.head(levels, points, centres, category)
 
+    def features(self, *prepared: Tensor) -> tuple[Tensor, ...]:
+        levels, centres = self.trunk.levels_of(*prepared)
+        return (*levels, centres)
+
+    def answer(self, features: tuple[Tensor, ...], points: Tensor, category: Tensor | None = None) -> Tensor:
+        *levels, centres = features
+        return self.head(levels, points, centres, category)
+
     @torch.inference_mode()
     def segment(self, seen: Tensor, asked: Tensor, category: Tensor) -> tuple[Tensor, Tensor]:
         """Return (logits (N, P) float32 of the points `asked` (N, 3), on the CPU; centres (G, 3)).

@@ -181,7 +181,8 @@ class _Wide(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, coefficients, down, down_bias, up, up_bias, mask = ctx.saved_tensors
         kind: Kind = ctx.kind
-        found = Joined(*(torch.zeros_like(one, dtype=torch.float32) for one in (down, down_bias, up, up_bias)))
+        exact = torch.promote_types(x.dtype, torch.float32)
+        found = Joined(*(torch.zeros_like(one, dtype=exact) for one in (down, down_bias, up, up_bias)))
         of_x, of_coefficients = torch.empty_like(x), torch.empty_like(coefficients)
         with torch.autocast(x.device.type, enabled=False):
             for rows in _chunks(x):
@@ -189,15 +190,17 @@ class _Wide(torch.autograd.Function):
                 chosen = coefficients[rows].to(x.dtype)
                 before, hidden = _hidden(x[rows], down, down_bias, part, kind)
                 of_hidden = gradient @ up
-                products = _by_expert(hidden * of_hidden, kind).sum(dim=-1, dtype=torch.float32)
-                of_coefficients[rows] = products.addmm_(gradient.float(), up_bias.float().t())
+                products = _by_expert(hidden * of_hidden, kind).sum(dim=-1, dtype=exact)
+                of_coefficients[rows] = products.addmm_(gradient.to(exact), up_bias.to(exact).t()).to(
+                    coefficients.dtype
+                )
                 _by_expert(hidden, kind).mul_(chosen[:, :, None])
                 found.up.add_(gradient.t() @ hidden)
                 found.up_bias.add_(chosen.t() @ gradient)
                 _by_expert(of_hidden, kind).mul_(chosen[:, :, None])
                 of_hidden = _hidden_backward(of_hidden, before, part, kind)
                 found.down.add_(of_hidden.t() @ x[rows])
-                found.down_bias.add_(of_hidden.sum(dim=0, dtype=torch.float32))
+                found.down_bias.add_(of_hidden.sum(dim=0, dtype=exact))
                 of_x[rows] = of_hidden @ down
         return of_x, of_coefficients, *(one.to(down.dtype) for one in found), None, None
 
@@ -235,7 +238,8 @@ class _Switched(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, gate, down, down_bias, up, up_bias, mask, order = ctx.saved_tensors
         kind: Kind = ctx.kind
-        found = Joined(*(torch.zeros_like(one, dtype=torch.float32) for one in (down, down_bias, up, up_bias)))
+        exact = torch.promote_types(x.dtype, torch.float32)
+        found = Joined(*(torch.zeros_like(one, dtype=exact) for one in (down, down_bias, up, up_bias)))
         of_x, of_gate = torch.empty_like(x), torch.empty_like(gate)
         with torch.autocast(x.device.type, enabled=False):
             for rows, expert in _segments(ctx.counts):
@@ -244,14 +248,15 @@ class _Switched(torch.autograd.Function):
                 given, some, scale = gradients[0][mine], x[mine], gate[mine].to(x.dtype)
                 before, hidden = _hidden(some, down[units], down_bias[units], part, kind)
                 of_hidden = given @ up[:, units]
-                products = (hidden * of_hidden).sum(dim=1, keepdim=True, dtype=torch.float32)
-                of_gate[mine] = products + (given * up_bias[expert]).sum(dim=1, keepdim=True, dtype=torch.float32)
+                products = (hidden * of_hidden).sum(dim=1, keepdim=True, dtype=exact)
+                products += (given * up_bias[expert]).sum(dim=1, keepdim=True, dtype=exact)
+                of_gate[mine] = products.to(gate.dtype)
                 scaled = given.mul_(scale)
                 found.up[:, units].add_(scaled.t() @ hidden)
-                found.up_bias[expert].add_(scaled.sum(dim=0, dtype=torch.float32))
+                found.up_bias[expert].add_(scaled.sum(dim=0, dtype=exact))
                 of_hidden = _hidden_backward(of_hidden.mul_(scale), before, part, kind)
                 found.down[units].add_(of_hidden.t() @ some)
-                found.down_bias[units].add_(of_hidden.sum(dim=0, dtype=torch.float32))
+                found.down_bias[units].add_(of_hidden.sum(dim=0, dtype=exact))
                 of_x[mine] = of_hidden @ down[units]
         return of_x, of_gate, *(one.to(down.dtype) for one in found), None, None, None, None
 

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
 
 from ..durable import write_synced
 from ..errors import UserError
+from ..schema import Config
 
 
 class Saved(Protocol):
@@ -49,6 +51,8 @@ class State:
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     finished: bool = False
+    memory: str = ""
+    """How gradients are made, where it was chosen when the run began."""
     files: dict[str, str] = field(default_factory=dict[str, str])
 
 
@@ -58,13 +62,16 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "checkpoint"
 
-    def read(self, config: str) -> State | None:
-        """Return the last state, or None where there is none. UserError when it belongs to another configuration."""
+    def read(self, config: str, kind: type[Config]) -> State | None:
+        """Return the last state, or None where there is none. UserError when it belongs to another configuration.
+
+        `config` is JSON of this `kind`; what a checkpoint of an earlier version does not name is at its default.
+        """
         path = self.folder / "latest.json"
         if not path.is_file():
             return None
         state = State(**json.loads(path.read_text(encoding="utf-8")))
-        if state.config != config:
+        if state.config != config and _as_now(state.config, kind) != config:
             raise UserError(
                 f"The checkpoint in {self.folder} was made with another configuration",
                 remedy="Resume with the same configuration, or use a new folder",
@@ -113,6 +120,14 @@ class Checkpoints:
         for path in self.folder.iterdir():
             if path.name not in keep:
                 path.unlink(missing_ok=True)
+
+
+def _as_now(config: str, kind: type[Config]) -> str:
+    """Return a checkpoint's configuration as this version writes it, or nothing where it has no such form any more."""
+    try:
+        return kind.model_validate_json(config).model_dump_json()
+    except (ValidationError, UserError):
+        return ""
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -91,7 +91,7 @@ class _Pretrainer:
         self.state = State(config=config.model_dump_json())
 
     def run(self, stop: Callable[[], bool]) -> Iterator[Event]:
-        found = self.checkpoints.read(self.state.config)
+        found = self.checkpoints.read(self.state.config, PretrainConfig)
         if found:
             self.state = found
             self.checkpoints.restore(found, self.model, self.optimizer)

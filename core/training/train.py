@@ -19,13 +19,15 @@ from ..errors import Diverged, UserError
 from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
 from .answers import write_answers
 from .checkpoint import Checkpoints, State
+from .choice import DryRun, choose
 from .device import pick_device, pick_precision
+from .gradients import Gradients, Way, least_mode, way_of
 from .loading import load_data
-from .memory import peak_bytes
+from .memory import peak_bytes, restart_peak
 from .optimizer import make_optimizer
 from .routes import Observer
 from .schedule import learning_rate
-from .stepping import computing_in, seed_step, set_learning_rate
+from .stepping import seed_step, set_learning_rate
 from .task import task_of
 from .weights import fetch_weights
 
@@ -69,14 +71,14 @@ class Trainer:
         self.precision = pick_precision(config.precision, device)
         self.built = build(config, len(dataset.classes), sum(map(len, dataset.part_names)))
         self.model = self.built.model.to(device)
-        if config.recompute:
-            self.model.recompute()
+        self.gradients = Gradients(self.model, self.task, self.precision, device)
         self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
         self.checkpoints = Checkpoints(folder)
         self.feed = dataset.train.feed(device)
         self.batch = min(config.batch_size, len(dataset.train))
         if self.batch < 2:
             raise UserError(f"Too few training {dataset.train.noun}", got=len(dataset.train), expected="at least 2")
+        self.gradients.take(way_of(config, least_mode(config), self.batch, device))
         self.steps_per_epoch = len(dataset.train) // self.batch
         self.state = State(config=config.model_dump_json())
         self.observer = Observer(self.model, dataset, config.seed, device)
@@ -86,6 +88,12 @@ class Trainer:
     def run(self, stop: Callable[[], bool]) -> Iterator[Event]:
         config = self.config
         sizes = self.built.sizes
+        restart_peak(self.device)
+        found = self.checkpoints.read(self.state.config, RunConfig)
+        if found:
+            self.state = found
+            self.checkpoints.restore(found, self.model, self.optimizer)
+        yield from self._choose_way()
         yield Plan(
             trainable=sizes.trainable,
             total=sizes.total,
@@ -101,11 +109,9 @@ class Trainer:
             noun=self.dataset.train.noun,
             metric=self.task.metric,
             part_names=self.dataset.part_names,
+            memory=str(self.gradients.way),
         )
-        found = self.checkpoints.read(self.state.config)
         if found:
-            self.state = found
-            self.checkpoints.restore(found, self.model, self.optimizer)
             yield Note(message=f"Resumed after step {found.step} (epoch {found.epoch + 1})")
         yield Stage(
             stage="train", message=f"{self.batch} {self.dataset.train.noun} a step on {self.device}, {self.precision}"
@@ -118,6 +124,25 @@ class Trainer:
                 yield from self._interrupt()
                 return
         yield from self._finish()
+
+    def _choose_way(self) -> Iterator[Note]:
+        """Take the way to the gradients that the run was begun with, or choose it; it is part of the numbers."""
+        if self.state.memory:
+            self.gradients.take(Way.parse(self.state.memory))
+            return
+        if self.state.step:
+            return  # a checkpoint from before there was a choice
+        dry = DryRun(self.gradients, self._first_inputs)
+        way, why, trouble = choose(self.config, dry, self.batch)
+        for message in (why, trouble, self.gradients.take(way)):
+            if message:
+                yield Note(message=message, level="info" if message == why else "warning")
+        self.state.memory = str(self.gradients.way)
+
+    def _first_inputs(self, count: int) -> tuple[Tensor, Tensor]:
+        index = np.arange(count) % len(self.dataset.train)
+        inputs = next(iter(self.feed.batches([index])))
+        return inputs, self.feed.labels[torch.from_numpy(index).to(self.device)]
 
     def _epoch(self, stop: Callable[[], bool]) -> Iterator[Event]:
         """Train the rest of the current epoch, judge it, and write a checkpoint; return early when asked to stop."""
@@ -165,25 +190,8 @@ class Trainer:
         return numbers[0], numbers[1], numbers[2], lr
 
     def _backward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of the batch's mean loss, part by part; return (that loss, summed metric), scalars.
-
-        The gradients are those of the whole batch, but for what depends on a part as a whole: batch norms take their
-        statistics, and a method its balance of experts, from each part.
-        """
-        self.optimizer.zero_grad(set_to_none=True)
-        pieces = max(1, min(self.config.accumulate, len(inputs) // 2))  # a batch norm needs two inputs
-        losses: list[Tensor] = []
-        metrics: list[Tensor] = []
-        for some, answers in zip(inputs.tensor_split(pieces), labels.tensor_split(pieces)):
-            share = len(some) / len(inputs)
-            with computing_in(self.precision, self.device):
-                loss, correct = self.task.learn(self.model, some, answers)
-            penalty = self.model.method.penalty()
-            whole = loss if penalty is None else loss + penalty
-            (whole * share).backward()
-            losses.append(loss.detach() * share)
-            metrics.append(correct)
-        return torch.stack(losses).sum(), torch.stack(metrics).sum()
+        """Leave the gradients of the batch's mean loss; return (that loss, summed metric), scalars."""
+        return self.gradients.of(inputs, labels)
 
     def _step_event(self, loss: float, lr: float, norm: float, took: float) -> Step:
         state = self.state
@@ -278,6 +286,9 @@ class Trainer:
             "epochs": state.epoch,
             "selected_on": config.select,
             "scores": [found.model_dump() for found in scores],
+            "memory": str(self.gradients.way),
+            "peak_memory_bytes": peak_bytes(self.device),
+            "device": self.device.type,
         }
         data = self.dataset
         described = describe(
