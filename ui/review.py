@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.building import Sizes, measure
 from ..core.config import RunConfig
@@ -23,9 +24,14 @@ from ..core.data.config import (
 )
 from ..core.data.names import MODELNET10, MODELNET40, SCANOBJECTNN, SHAPENETPART
 from ..core.data.part_folder import NAMES, given_names
+from ..core.data.scanobjectnn import PUBLISHED_SIZES
 from ..core.errors import UserError
 from ..core.models.load import source_of
 from ..core.models.weight_files import address_of, find, place_of, published
+
+if TYPE_CHECKING:
+    from ..worker.own_runs import OwnRuns
+    from ..worker.store import RunStore
 
 _GUESS = 15
 _PARTS_EACH = 3
@@ -118,7 +124,63 @@ def warnings(config: RunConfig) -> list[str]:
         said.append(config.unused[0].upper() + config.unused[1:])
     if config.batch_size < 8:
         said.append("Batch norm in the head is noisy with fewer than 8 clouds a step.")
+    found = _counts(config)
+    if found is not None and found[0] < config.batch_size:
+        said.append(f"There are fewer than {config.batch_size} inputs to learn from: each step sees all of them.")
+    if config.optim.schedule != "constant" and config.optim.warmup_epochs >= config.epochs:
+        said.append("The warm-up is as long as the training: the learning rate never reaches its peak.")
     return said
+
+
+def amounts(config: RunConfig) -> list[tuple[str, str]]:
+    """Return how much there is to learn from, in how many steps, as facts; empty where the data must be read first."""
+    found = _counts(config)
+    if found is None:
+        return []
+    train, test, exact = found
+    noun = "images" if config.data.modality == "images" else "clouds"
+    about = "" if exact else "≈ "
+    steps = max(1, train // min(config.batch_size, train)) * config.epochs
+    tested = f" + {test:,} to test" if test else ""
+    return [("Learns from", f"{about}{train:,} {noun}{tested}"), ("Steps", f"{about}{steps:,}")]
+
+
+def _counts(config: RunConfig) -> tuple[int, int | None, bool] | None:
+    """Return (training inputs without those held out, test inputs or None, whether that is exact), where known."""
+    data = config.data
+    if isinstance(data, DemoData):
+        return (count_classes(config) or 0) * _kept(data.train_per_class, data.validation), _tests(config), True
+    if isinstance(data, FewShotData):
+        return data.way * _kept(data.shot, data.validation), _tests(config), True
+    if isinstance(data, VtabData):
+        return 800 if data.tune else 1000, None, True
+    if isinstance(data, ScanObjectNNData):
+        train, test = PUBLISHED_SIZES[data.variant]
+        return round(train * (1 - data.validation)), test, not data.validation
+    return None
+
+
+def _tests(config: RunConfig) -> int | None:
+    data = config.data
+    if isinstance(data, DemoData):
+        return (count_classes(config) or 0) * data.test_per_class
+    return data.way * data.queries if isinstance(data, FewShotData) and data.base else None
+
+
+def _kept(count: int, share: float) -> int:
+    """How many of a class's inputs are left when a share is held out, as `core.data.split` does it."""
+    return count - (min(max(1, round(share * count)), count - 1) if share else 0)
+
+
+def workers_told(store: RunStore | OwnRuns | None) -> list[str]:
+    """Return what is to be said of the workers that are to train it; nothing where that is not known."""
+    try:
+        workers = store.workers() if store is not None else None
+    except UserError:
+        return []
+    if workers is None or workers:
+        return []
+    return ["No worker is running: the run will wait. Start one with `pointsmith worker`."]
 
 
 def weights_told(config: RunConfig) -> list[str]:

@@ -1,4 +1,4 @@
-"""The Train tab: choose, see what it costs, start. Its form is made from the config classes."""
+"""The Train tab: a short path from data to review, and the start. Its form is made from the config classes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ import gradio as gr
 from ..core.config import RunConfig, choices, parse_config
 from ..core.errors import UserError
 from ..core.recipes import recipe, recipes
+from ..core.reread import reread
+from ..core.training.aims import aims, differences, published
 from ..worker.own_runs import OwnRuns
 from ..worker.run import Run
 from ..worker.store import RunStore
 from . import pieces
 from .command import command_line
 from .form import PARTS, Form, Setting, from_config, to_content
-from .review import check_files, sizes, warnings, weights_told
+from .path_bar import GO, path, step_of
+from .review import amounts, check_files, sizes, warnings, weights_told, workers_told
 
+_TOLD = 6
+"""So many changes of settings are told in full."""
 _FIRST = "demo"
 """The recipe that the form starts with: three clicks make a good run."""
 _LEGENDS = {"data": "Data", "backbone": "Backbone", "method": "Method"}
@@ -78,6 +83,12 @@ _BASIC_OF_KIND = {
     "data.vtab.tune",
     "backbone.own.weights",
 }
+_AIM = """
+element.addEventListener('click', (event) => {
+  const on = event.target.closest('[data-aim]');
+  if (on) trigger('aim', {key: on.dataset.aim});
+});
+"""
 _GROUPS = (("", "Run"), ("optim", "Optimiser"), ("augment", "Augmentation"), ("head", "Head"))
 
 
@@ -105,11 +116,12 @@ class TrainPage:
         self.kinds: dict[str, gr.components.Component] = {}
         self.sections: dict[str, list[tuple[str, gr.Column]]] = {part: [] for part in PARTS}
         self.abouts: dict[str, gr.HTML] = {}
+        self.path = pieces.panel("path", path({}), GO)
         with gr.Row(elem_classes="ps-split"):
             with gr.Column(scale=3, min_width=320):
                 self._recipe()
-                for part in PARTS:
-                    self._part(part)
+                for number, part in enumerate(PARTS, start=1):
+                    self._part(number, part)
                 self._basic()
                 self._advanced()
             with gr.Column(scale=2, min_width=320, elem_classes="ps-side"):
@@ -121,25 +133,37 @@ class TrainPage:
 
     def _recipe(self) -> None:
         found = recipes()
-        with gr.Group(elem_classes="ps-card"):
-            self.recipe = gr.Dropdown(
-                list(found),
-                value=_FIRST,
-                label="Recipe",
-                info="Fills the whole form; change anything afterwards.",
-                filterable=False,
-                interactive=True,
-                elem_id="recipe",
-            )
+        with gr.Group(elem_classes="ps-card", elem_id="start-from"):
+            with gr.Row(elem_classes="ps-start-from"):
+                self.recipe = gr.Dropdown(
+                    list(found),
+                    value=_FIRST,
+                    label="Start from a recipe",
+                    info="Fills the whole form; change anything afterwards.",
+                    filterable=True,
+                    interactive=True,
+                    min_width=220,
+                    elem_id="recipe",
+                )
+                with gr.Column(min_width=220, elem_classes="ps-drop"):
+                    pieces.panel("about-dropped", _DROP)
+                    self.dropped = gr.File(
+                        label="A file of settings",
+                        show_label=False,
+                        file_types=[".yaml", ".yml", ".json", ".md"],
+                        file_count="single",
+                        height=44,
+                        elem_id="dropped",
+                    )
             self.summary = pieces.panel("about-recipe", _summary(_FIRST))
 
-    def _part(self, part: str) -> None:
+    def _part(self, number: int, part: str) -> None:
         chosen = getattr(self.first, part).kind
-        with gr.Group(elem_classes="ps-card"):
+        with gr.Group(elem_classes="ps-card", elem_id=f"step-{part}"):
             self.kinds[part] = gr.Radio(
                 [(title(part, kind), kind) for kind in choices(part)],  # type: ignore[arg-type]
                 value=chosen,
-                label=_LEGENDS[part],
+                label=f"{number} · {_LEGENDS[part]}",
                 interactive=True,
                 elem_id=f"kind-{part}",
             )
@@ -179,8 +203,10 @@ class TrainPage:
             self.form.place_keys(keys)
 
     def _basic(self) -> None:
-        with gr.Group(elem_classes="ps-card"):
-            gr.HTML("<h3>Training</h3>", apply_default_css=False, elem_classes="ps-card-title")
+        with gr.Group(elem_classes="ps-card", elem_id="step-recipe"):
+            gr.HTML("<h3>4 · Recipe</h3>", apply_default_css=False, elem_classes="ps-card-title")
+            self.aims = pieces.panel("aims", _aims_html(), _AIM)
+            self.aimed = pieces.panel("aimed", "")
             self._keys("epochs", "batch_size", "optim.lr", "seed")
             self._keys("select")
 
@@ -202,11 +228,12 @@ class TrainPage:
         gr.HTML(f"<h4>{escape(text)}</h4>", apply_default_css=False, elem_classes="ps-legend-title")
 
     def _review(self) -> None:
-        with gr.Group(elem_classes="ps-card ps-review"):
+        with gr.Group(elem_classes="ps-card ps-review", elem_id="step-review"):
             self.review = pieces.panel("review", "")
             self.name = gr.Textbox(label="Name of the run", placeholder="made from method and data", max_lines=1)
             self.start = gr.Button("Start training", variant="primary", elem_id="start", size="lg")
             self.problem = pieces.panel("problem", "")
+            self.sweep = gr.Button("Sweep over these settings…", elem_id="to-sweep", size="md", visible=False)
         self.repeat = pieces.panel("repeat", "", pieces.COPY_CODE)
         self.refresh = gr.Button("Refresh", elem_id="refresh-review", elem_classes="ps-hidden")
 
@@ -219,16 +246,23 @@ class TrainPage:
 
     def preview(self, *values: Any) -> list[Any]:
         """Show sizes, warnings, command and YAML of what is in the form, or what does not fit; the browser keeps it."""
-        draft = json.dumps(dict(zip((*PARTS, *self.keys), values)))
+        typed = dict(zip((*PARTS, *self.keys), values))
+        draft = json.dumps(typed)
+        said = {part: title(part, str(typed[part])) for part in PARTS}
+        said["recipe"] = f"{typed['epochs']} epochs, learning rate {typed['optim.lr']}"
         try:
             config = self.read(values)
             check_files(config)
             repeat = pieces.code(command_line(config), "Command line") + pieces.code(config.to_yaml(), "YAML")
-            return [self._review_html(config), "", repeat, draft]
+            shown, trainable = self._review_html(config)
+            said["review"] = f"{trainable} parameters to train"
+            return [shown, "", repeat, draft, path(said)]
         except UserError as error:
-            return [_NOTHING_YET, pieces.notice("error", [str(error)]), "", draft]
+            bar = path(said, step_of(error))
+            return [_NOTHING_YET, pieces.notice("error", [str(error)]), "", draft, bar]
 
-    def _review_html(self, config: RunConfig) -> str:
+    def _review_html(self, config: RunConfig) -> tuple[str, str]:
+        """Return the review, and the number of trainable parameters for the path."""
         found, classes, guessed = sizes(config)
         about = "≈ " if guessed else ""
         shown = pieces.facts(
@@ -236,12 +270,13 @@ class TrainPage:
                 ("Trainable parameters", f"{about}{found.trainable:,}"),
                 ("Of all parameters", f"{100 * found.trainable / found.total:.1f} % of {found.total:,}"),
                 ("Adapter file", f"{about}{pieces.size(found.adapter_bytes)}"),
+                *amounts(config),
             ]
         )
         told = [f"Counted for {classes} classes; the data will tell how many there are."] if guessed else []
         told += weights_told(config)
-        said = pieces.notice("info", told) + pieces.notice("warning", warnings(config))
-        return "<h3>Before you start</h3>" + shown + said
+        said = pieces.notice("info", told) + pieces.notice("warning", [*warnings(config), *workers_told(self.store)])
+        return _REVIEW + shown + said, f"{about}{found.trainable:,}"
 
     def _switch(self, part: str, kind: str) -> list[Any]:
         """Show the sub-forms of the chosen kind."""
@@ -257,6 +292,42 @@ class TrainPage:
             return [_summary(name), *self.fill(recipe(name).config())]
         except UserError as error:
             raise gr.Error(str(error), title="Recipe", print_exception=False) from error
+
+    def _load_dropped(self, name: str | None) -> list[Any]:
+        """Fill the form from a dropped file and let go of the file; where it is no run, say what it is."""
+        if name is None:
+            return [gr.skip()] * (len(self.inputs) + 2)
+        try:
+            config = reread(Path(name))
+        except UserError as error:
+            raise gr.Error(str(error), title="File", print_exception=False) from error
+        told = f"Filled from {Path(name).name}. Files that it names may lie elsewhere on this machine."
+        return [f'<p class="ps-about">{escape(told)}</p>', None, *self.fill(config)]
+
+    def _aim(self, event: gr.EventData, *values: Any) -> list[Any]:
+        """Change how the chosen method learns, and say what was changed; the data stay as they are."""
+        typed = dict(zip((*PARTS, *self.keys), values))
+        content = to_content({part: typed[part] for part in PARTS}, typed)
+        try:
+            before = parse_config(content, "The form")
+        except UserError:
+            # The data may not be named yet; the other settings can be filled all the same.
+            images = getattr(choices("backbone").get(typed["backbone"]), "modality", "points") == "images"
+            content["data"] = {"kind": "images", "path": "images"} if images else {"kind": "demo"}
+            try:
+                before = parse_config(content, "The form")
+            except UserError as error:
+                raise gr.Error(str(error), title="Recipe", print_exception=False) from error
+        try:
+            after = aims()[str(event.key)].apply(before)  # type: ignore[attr-defined]
+        except UserError as error:
+            raise gr.Error(str(error), title="Recipe", print_exception=False) from error
+        filled = self.fill(after)
+        of_data = {0, *(len(PARTS) + at for at, key in enumerate(self.keys) if key.startswith("data."))}
+        aim = aims()[str(event.key)]  # type: ignore[attr-defined]
+        source = published(before) if aim.key == "paper" else None
+        told = _changes_html(f"{aim.title} ({source.name})" if source else aim.title, differences(before, after))
+        return [told, *(gr.skip() if at in of_data else value for at, value in enumerate(filled))]
 
     def restore(self, draft: str | None) -> list[Any]:
         """Return the input values that this browser last had, where they still fit the form."""
@@ -288,7 +359,7 @@ class TrainPage:
     def wire(self, draft: gr.BrowserState) -> None:
         """Connect what happens inside this tab; starting is connected by the page, which knows the other tabs."""
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        self.previewed = [self.review, self.problem, self.repeat, draft]
+        self.previewed = [self.review, self.problem, self.repeat, draft, self.path]
         for part in PARTS:
             columns = [column for _, column in self.sections[part]]
             self.kinds[part].change(  # type: ignore[attr-defined]
@@ -304,9 +375,17 @@ class TrainPage:
         )
         chosen = self.recipe.input(self._load_recipe, self.recipe, [self.summary, *self.inputs], **quiet)
         chosen.then(self.preview, self.inputs, self.previewed, **quiet)
+        read = self.dropped.upload(
+            self._load_dropped, self.dropped, [self.summary, self.dropped, *self.inputs], **quiet
+        )
+        read.then(self.preview, self.inputs, self.previewed, **quiet)
+        aimed = self.aims.aim(self._aim, self.inputs, [self.aimed, *self.inputs], **quiet)  # type: ignore[attr-defined]
+        aimed.then(self.preview, self.inputs, self.previewed, **quiet)
 
 
-_NOTHING_YET = "<h3>Before you start</h3><p class='ps-about'>Numbers, command and YAML follow when the form fits.</p>"
+_DROP = "<b>or from a file</b><small>a run's YAML, an adapter's README.md or adapter_config.json</small>"
+_REVIEW = "<h3>5 · Review</h3>"
+_NOTHING_YET = f"{_REVIEW}<p class='ps-about'>Numbers, command and YAML follow when the form fits.</p>"
 
 
 def _about_html(part: str, kind: str) -> str:
@@ -315,6 +394,36 @@ def _about_html(part: str, kind: str) -> str:
 
 def _summary(name: str | None) -> str:
     return f'<p class="ps-about">{escape(recipe(name).summary)}</p>' if name else ""
+
+
+def _aims_html() -> str:
+    buttons = "".join(
+        f'<button type="button" class="ps-remedy" data-aim="{aim.key}"><b>{escape(aim.title)}</b>'
+        f"<small>{escape(aim.about)}</small></button>"
+        for aim in aims().values()
+    )
+    return f'<div class="ps-aims" role="group" aria-label="Ways to train">{buttons}</div>'
+
+
+def _changes_html(name: str, changes: list[tuple[str, Any, Any]]) -> str:
+    """Return what a way to train changed, in a sentence."""
+    if not changes:
+        return f'<p class="ps-about">{escape(name)}: the settings are so already.</p>'
+    told = [f"{key} {_brief(new)} (was {_brief(old)})" for key, old, new in changes[:_TOLD]]
+    more = f", and {len(changes) - _TOLD} more" if len(changes) > _TOLD else ""
+    return f'<p class="ps-about">{escape(name)}: {escape(", ".join(told))}{more}.</p>'
+
+
+def _brief(value: Any) -> str:
+    if value is None:
+        return "empty"
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float)
+        else ", ".join(map(str, value))
+        if isinstance(value, list)
+        else str(value)
+    )
 
 
 def _group(setting: Setting) -> str:

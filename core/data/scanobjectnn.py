@@ -23,7 +23,7 @@ _ON_DISK = {
     "hardest": ("main_split", "objectdataset_augmentedrot_scale75.h5"),
 }
 _ON_HUB = {"objbg": "bg", "objonly": "nobg", "hardest": "hardest"}
-_SIZES = {"objbg": (2309, 581), "objonly": (2309, 581), "hardest": (11416, 2882)}
+PUBLISHED_SIZES = {"objbg": (2309, 581), "objonly": (2309, 581), "hardest": (11416, 2882)}
 
 
 def read_scanobjectnn(config: ScanObjectNNData, *, progress: Progress | None = None) -> Parts:
@@ -41,7 +41,7 @@ def read_scanobjectnn(config: ScanObjectNNData, *, progress: Progress | None = N
 
 def _notes(config: ScanObjectNNData, read: dict[str, Clouds]) -> tuple[str, ...]:
     notes: list[str] = []
-    found, published = (len(read["train"]), len(read["test"])), _SIZES[config.variant]
+    found, published = (len(read["train"]), len(read["test"])), PUBLISHED_SIZES[config.variant]
     if found != published:
         notes.append(
             f"ScanObjectNN {config.variant} was published with {published[0]} training and {published[1]} test clouds; "
