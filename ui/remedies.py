@@ -97,8 +97,8 @@ def remedies(run: Run) -> list[Remedy]:
 
 
 def can_resume(run: Run) -> bool:
-    """Whether a checkpoint of this run is on this machine."""
-    return (run.folder / "checkpoint" / "latest.json").is_file()
+    """Whether a checkpoint of this run is on this machine or in the artefact store."""
+    return run.away or (run.folder / "checkpoint" / "latest.json").is_file()
 
 
 def changed(run: Run, remedy: Remedy) -> RunConfig:

@@ -51,6 +51,8 @@ class Run:
     note: str = ""
     tags: tuple[str, ...] = ()
     discarded: float | None = None
+    away: bool = False
+    """Whether checkpoints of it went to an artefact store."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class RunStore:
         """Accept a validated configuration; when this returns, the run survives any crash and will be run.
 
         `needs` says which workers may take it; it goes on from the checkpoint of `after`, an ended run of the same
-        configuration whose folder is here; `sweep` says of which sweep it is, and where in it. Raises Unreachable
+        configuration, wherever that lies; `sweep` says of which sweep it is, and where in it. Raises Unreachable
         when Redis does not answer, UserError when the disk or the artefact store refuses; nothing is left then.
         """
         settings: dict[str, Any] = dict(config) if isinstance(config, Mapping) else json.loads(config.model_dump_json())
@@ -91,7 +91,7 @@ class RunStore:
         try:
             folder.mkdir(parents=True, mode=0o700)
             if after is not None:
-                record["attempt"] = _carry_over(after.folder, folder)
+                record["attempt"] = self._carry_over(after, folder, run_id)
             write_json(folder / "run.json", record)
             self.ledger.enter_sweep(record["sweep"].get("id"), run_id)
             self.ledger.create(run_id, _fields(record))
@@ -99,6 +99,9 @@ class RunStore:
             write_json(folder / "run.json", {**record, "created": run.created})
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
+            if after is not None and self.artefacts is not None:
+                with contextlib.suppress(ArtefactError):
+                    self.artefacts.delete_run(run_id)
             if isinstance(error, OSError):
                 raise UserError(f"The run cannot be written ({error.strerror})", got=str(folder)) from error
             raise
@@ -337,6 +340,34 @@ class RunStore:
                     self.hint(folder.name, NEW, needs_of(record.get("needs")).queue)
         return entered
 
+    def _carry_over(self, old: Run, folder: Path, run_id: str) -> int:
+        """Bring what a run goes on from, checkpoint and events, into another's folder; the last attempt it tells of."""
+        newest = self.artefacts.newest(old.id) if self.artefacts is not None else None
+        here = int((read_json(old.folder / "attempt.json") or {}).get("token", 0))
+        local = list(old.folder.glob("checkpoint*"))
+        if newest is not None and self.artefacts is not None and (newest[0] > here or not local):
+            wanted = {name: one for name, one in newest[1].items() if name.startswith("checkpoint")}
+            self.artefacts.fetch(old.id, wanted, folder)
+        else:
+            for path in local:
+                copy = shutil.copytree if path.is_dir() else shutil.copyfile
+                copy(path, folder / path.name)
+        if not any(folder.glob("checkpoint*")):
+            raise UserError("The run has no checkpoint to go on from", got=old.id, remedy="Start it again instead")
+        lines: dict[int, list[str]] = {}
+        told = story.entries(self.ledger, self.artefacts, self.data_dir, old.id, old.attempt, Cursor())
+        for token, _, line in told:
+            lines.setdefault(token, []).append(line)
+        for token, some in lines.items():
+            events_file(folder, token).write_text("".join(f"{line}\n" for line in some), encoding="utf-8")
+        last = max(lines, default=0)
+        if self.artefacts is not None:  # whichever machine takes the run finds it all there
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            names = {path.relative_to(folder).as_posix(): path for path in files}
+            sent = {name: self.artefacts.put_run_file(run_id, last, name, path) for name, path in names.items()}
+            self.artefacts.publish(run_id, last, sent)
+        return last
+
     def _outranked(self, folder: Path) -> int:
         """The highest token that any trace of a run knows: the next attempt must outrank it."""
         known = [*tokens(folder), (read_json(folder / "attempt.json") or {}).get("token", 0)]
@@ -379,15 +410,8 @@ class RunStore:
             note=fields.get("note", ""),
             tags=tuple(json.loads(fields.get("tags") or "[]")),
             discarded=number("discarded"),
+            away=self.artefacts is not None and fields.get("mark", "0") != "0",
         )
-
-
-def _carry_over(old: Path, new: Path) -> int:
-    """Copy what a run goes on from, checkpoint and events, into another's folder; the last attempt it tells of."""
-    shutil.copytree(old / "checkpoint", new / "checkpoint")
-    for token in tokens(old):
-        shutil.copyfile(events_file(old, token), events_file(new, token))
-    return max(tokens(old), default=0)
 
 
 def _fields(record: Mapping[str, Any]) -> dict[str, object]:

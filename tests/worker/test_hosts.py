@@ -141,6 +141,30 @@ def test_a_run_goes_on_where_the_other_machine_died(tmp_path: Path, redis_url: s
         assert not [name for name in published() if name.startswith("checkpoint")], "a result needs no checkpoint"
 
 
+def test_a_cancelled_run_goes_on_as_another_one_elsewhere(tmp_path: Path, redis_url: str, hosts: Hosts) -> None:
+    """Neither the page's folder nor the new machine's has ever seen the checkpoint: it comes from the store."""
+    with _page(tmp_path, redis_url) as page:
+        hosts.start("a")
+        run = page.store.create({"steps": 60, "seconds": 0.1, "every": 10})
+        published = lambda: (page.store.artefacts.newest(run.id) or (0, {}))[1]  # noqa: E731
+        until(lambda: "checkpoint.json" in published() and len(_done(tmp_path / "a", run)) >= 25, 30, "checkpoints")
+        page.store.cancel(run.id)
+        until(lambda: page.store.get(run.id).state == "cancelled", 10, "the end")
+        hosts.started["a"].send_signal(signal.SIGTERM)
+        assert hosts.started["a"].wait(15) == 0
+        stopped = page.store.get(run.id)
+        assert stopped.away and not (stopped.folder / "checkpoint.json").exists()
+        more = page.store.create(stopped.config, after=stopped)
+        hosts.start("b")
+        until(lambda: page.store.get(more.id).state == "succeeded", 30, "the other run's end")
+        assert _done(tmp_path / "b", more)[0] > 10, "it went on from a checkpoint"
+        assert _steps(page, more) == list(range(1, 61))
+        fresh = page.store.create({"steps": 1, "seconds": 0})
+        page.store.cancel(fresh.id)
+        with pytest.raises(UserError, match="no checkpoint"):
+            page.store.create(fresh.config, after=page.store.get(fresh.id))
+
+
 def test_a_frozen_machine_and_its_successor_never_train_together(tmp_path: Path, redis_url: str, hosts: Hosts) -> None:
     with _page(tmp_path, redis_url) as page:
         hosts.start("a")
