@@ -12,9 +12,9 @@ from ..worker.own_runs import OwnRuns
 from ..worker.run import FINAL
 from ..worker.store import RunStore
 from . import compare_view, pieces
+from .address import address
 from .compare_view import MOST, Compared
 from .curves import Watch
-from .runs_page import address
 
 SHOWN = 200
 """How many runs the menu offers, newest first."""

@@ -9,15 +9,20 @@ import gradio as gr
 
 from ..core.config import parse_config
 from ..core.errors import UserError
+from ..core.hub.pull import shelf_dir
+from ..worker.own_runs import OwnRuns
 from ..worker.store import RunStore
 from . import pieces
 from .access import Access
+from .address import ADDRESSED, address
 from .api import Api
 from .compare_page import ComparePage
 from .data_page import Checked, DataPage
 from .handover import handed
+from .hub_login import reading_hub
 from .predict_page import PredictPage
-from .runs_page import ADDRESSED, RunsPage, address
+from .runs_page import RunsPage
+from .shelf import ExampleShelf, HubShelf, RunShelf, Shelves
 from .theme import logo
 from .train_page import TrainPage
 
@@ -33,6 +38,16 @@ window.addEventListener('popstate', () => {{
 
 
 _LEAVE = '<form method="post" action="logout" class="ps-leave"><button type="submit">Log out</button></form>'
+
+
+def shelves(runs: OwnRuns, data_dir: Path, access: Access) -> Shelves:
+    """Return what a visitor may choose from. What visitors with logins pull is kept apart."""
+
+    def place() -> Path:
+        room = access.room()
+        return data_dir / "adapters" / room if room else shelf_dir()
+
+    return Shelves([RunShelf(runs), HubShelf(lambda: reading_hub(access), place), ExampleShelf()])
 
 
 class Page:
@@ -61,7 +76,7 @@ class Page:
                 with gr.Tab("Compare", id="compare") as self.compare_tab:
                     self.compare = ComparePage(runs, self.runs.watch)
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
-                    self.predict = PredictPage(runs, check=access.check_place)
+                    self.predict = PredictPage(shelves(runs, data_dir, access), check=access.check_place)
             self._wire()
             Api(runs, access.check, self.predict.predictor).offer()
 

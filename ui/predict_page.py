@@ -15,19 +15,19 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from ..core.config import RunConfig, parse_config
+from ..core.config import RunConfig
 from ..core.data.files import EXTENSIONS, read_untrusted, read_untrusted_image
 from ..core.data.kinds import require_modality
 from ..core.data.picture import IMAGE_EXTENSIONS
 from ..core.data.procedural import CLASSES
 from ..core.errors import UserError
+from ..core.hub.place import hub_id, named_on_hub
 from ..core.predict import Prediction, Predictor, Segmentation
 from ..core.serving.server import Server
-from ..worker.own_runs import OwnRuns
-from ..worker.store import RunStore
 from . import pieces
-from .runs_page import SHOWN, address
+from .address import address
 from .samples import Sample, Samples
+from .shelf import Found, Shelf
 from .viewer import part_colours, payload, viewer, with_parts
 
 MESH_POINTS = 8192
@@ -36,6 +36,7 @@ SHOWN_PIXELS = 1024
 """The longer side of an image as it is sent to the browser, at most."""
 
 _ANY = "any class"
+Handler = Callable[..., list[Any]]
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,18 @@ class PredictPage:
     """Builds the tab's components on construction; `wire` then connects them."""
 
     def __init__(
-        self, store: RunStore | OwnRuns, keep: int = 256, check: Callable[[Path], None] = lambda _: None
+        self,
+        shelf: Shelf,
+        keep: int = 256,
+        check: Callable[[Path], None] = lambda _: None,
+        *,
+        folders: bool = True,
+        device: str = "cpu",
+        lend: Callable[[Handler], Handler] | None = None,
     ) -> None:
-        self.store, self.samples = store, Samples()
+        self.shelf, self.samples = shelf, Samples()
+        self._folders = folders  # whether places on this server, and other ids of the Hub, may be named
+        self._device, self._lend = device, lend  # `lend` wraps what computes, where a GPU is lent for each call
         self._check = check  # what this page's rules say of a folder on this server
         self._keep = keep
         self._loaded: OrderedDict[str, Chosen] = OrderedDict()
@@ -80,7 +90,12 @@ class PredictPage:
         with gr.Group(elem_classes="ps-card"):
             shown: dict[str, Any] = {"interactive": True, "filterable": False}
             self.adapter = gr.Dropdown(
-                [], value=None, label="Adapter", info="Of a finished run", **shown, elem_id="adapter"
+                [],
+                value=None,
+                label="Adapter",
+                info="Of a finished run, pulled from the Hub, or an example",
+                **shown,
+                elem_id="adapter",
             )
             self.label = gr.Dropdown(
                 [_ANY, *CLASSES],
@@ -117,60 +132,63 @@ class PredictPage:
                 size="md",
             )
         self.answer = pieces.panel("answer", _nothing())
-        with gr.Accordion("Use an adapter folder", open=False, elem_classes="ps-card"):
+        with gr.Accordion(
+            "Use an adapter of the Hub, or a folder", open=False, elem_classes="ps-card", visible=self._folders
+        ):
             self.folder = gr.Textbox(
-                label="Adapter folder on this server",
-                info="Holds adapter_config.json; takes the place of the run chosen above. Press Enter.",
+                label="OWNER/NAME[@REVISION] on the Hugging Face Hub, or a folder on this server",
+                info="Takes the place of the adapter chosen above. Press Enter.",
                 placeholder="none",
                 max_lines=1,
                 elem_id="adapter-folder",
             )
 
-    def adapters(self) -> list[tuple[str, str]]:
-        """Return (title, run id) of every finished run, newest first."""
-        found: list[tuple[str, str]] = []
-        for run in self.store.list(SHOWN):
-            if run.state == "succeeded":
-                accuracy = pieces.result(run.result or {})
-                found.append((f"{run.name} · {accuracy} · {pieces.ago(run.finished or run.created)}", run.id))
-        return found
-
     def choose(self, wanted: str | None) -> Any:
-        """Return the update of the adapter menu: `wanted` if it is finished, else the newest."""
+        """Return the update of the adapter menu: `wanted` if it is finished or may be pulled, else the newest."""
         try:
-            found = self.adapters()
+            found = self.shelf.listed()
         except UserError as error:
             raise gr.Error(str(error), title="Predict", print_exception=False) from error
         ids = [one for _, one in found]
+        if wanted and wanted not in ids and self._folders and hub_id(wanted):
+            found, ids = [*found, (f"{wanted} on the Hub", wanted)], [*ids, wanted]
         return gr.update(choices=found, value=wanted if wanted in ids else ids[0] if ids else None)
 
     def _load(self, run_id: str | None, folder: str) -> Chosen:
         """Return the adapter of a folder, or else of a run; the last ones asked for need not be found again."""
         folder = (folder or "").strip()
         if not folder and not run_id:
-            raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name an adapter folder")
-        if folder:
-            self._check(Path(folder))
+            raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name one of the Hub")
         # Asked at each call, though the adapter may be in memory: it may be another visitor's.
-        run = None if folder else self.store.get(str(run_id))
-        key = folder or str(run_id)
+        found = self._found(folder) if folder else self.shelf.find(str(run_id))
+        if found is None:
+            raise UserError("There is no such adapter", got=str(run_id))
+        key = str(found.folder)
         with self._lock:
             if key not in self._loaded:
-                if run is None:
-                    chosen = Chosen(self._server.open(Path(folder).expanduser()), None)
-                else:
-                    place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
-                    weights = run.config.get("backbone", {}).get("weights")
-                    named = weights if weights not in (None, "pretrained", "random", "included") else None
-                    chosen = Chosen(self._server.open(place, backbone_weights=named), parse_config(run.config))
-                self._loaded[key] = chosen
+                self._loaded[key] = Chosen(self._open(found), found.run)
                 while len(self._loaded) > self._keep:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return self._loaded[key]
 
+    def _open(self, found: Found) -> Predictor:
+        if self._lend is None:
+            return self._server.open(found.folder, backbone_weights=found.weights)
+        # What is lent computes in a copy of this process, which has none of the server's threads.
+        return Predictor.load(found.folder, device=self._device, backbone_weights=found.weights)
+
+    def _found(self, text: str) -> Found:
+        """Return the adapter that is typed: an id of the Hub, or a folder that this page's rules let be named."""
+        if not self._folders:
+            raise UserError("This page does not offer that adapter", got=text)
+        if named_on_hub(text) is not None and (found := self.shelf.find(text)) is not None:
+            return found
+        self._check(Path(text))
+        return Found(Path(text).expanduser())
+
     def predictor(self, adapter: str) -> Predictor:
-        """Return the adapter of a run's id, ready to be asked. UserError where there is none."""
+        """Return the adapter of a run's id, or of one on the Hub, ready to be asked. UserError where there is none."""
         return self._load(adapter, "").predictor
 
     def sample(self, run_id: str | None, folder: str, label: str | None) -> list[Any]:
@@ -180,7 +198,7 @@ class PredictPage:
             of_parts = chosen.predictor.answers == "parts"
             if chosen.run is None and (of_parts or chosen.predictor.modality == "images"):
                 noun, one = ("labelled clouds", "a cloud") if of_parts else ("images", "an image")
-                raise UserError(f"An adapter folder brings no {noun} to try", remedy=f"Upload {one}")
+                raise UserError(f"This adapter brings no {noun} to try", remedy=f"Upload {one}")
             drawn = self.samples.draw(chosen.run, None if label == _ANY else label)
             if of_parts:
                 return _parts_answer(chosen, drawn)
@@ -239,13 +257,14 @@ class PredictPage:
             "api_visibility": "private",
         }
         which, shown = [self.adapter, self.folder], self.shown
-        gr.on([self.another.click, self.label.input], self.sample, [*which, self.label], shown, **slow)
+        sample, uploaded = (self._lend(one) if self._lend else one for one in (self.sample, self.uploaded))
+        gr.on([self.another.click, self.label.input], sample, [*which, self.label], shown, **slow)
         for upload in (self.upload, self.upload_image):
             # Files are read in processes of their own, each with its memory.
             reading = {**slow, "concurrency_id": "uploads", "concurrency_limit": 2}
-            upload.upload(self.uploaded, [*which, upload, self.category], shown, **reading)
+            upload.upload(uploaded, [*which, upload, self.category], shown, **reading)
         changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)
-        changed.then(self.sample, [*which, self.label], shown, **slow)
+        changed.then(sample, [*which, self.label], shown, **slow)
         self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")
 
 

@@ -16,12 +16,11 @@ from ..worker.own_runs import OwnRuns
 from ..worker.run import FINAL, Run
 from ..worker.store import RunStore
 from . import pieces, run_view
+from .address import address
 from .curves import Watch, charts
 from .remedies import RESUME, changed, remedies
 
 SHOWN = 200
-ADDRESSED = ("run", "adapter", "data", "compare")
-"""What the page's address may name, as `?run=…`, one at a time."""
 LOG_LINES = 60
 
 _OPEN_RUN = """
@@ -213,17 +212,6 @@ class RunsPage:
         self.sure.click(lambda one, sent: self._act("delete", one, sent), state, shown, **quiet).then(
             None, self.selected, None, js=address("run"), api_visibility="private"
         )
-
-
-def address(key: str, push: bool = False) -> str:
-    """Return JavaScript that writes an id into the page's address, alone of all that may stand there."""
-    how = "pushState" if push else "replaceState"
-    return (
-        "(id) => { const url = new URL(location); "
-        f"for (const one of {list(ADDRESSED)}) url.searchParams.delete(one); "
-        f"if (id) url.searchParams.set('{key}', id); "
-        f"if (url.href !== location.href) history.{how}({{}}, '', url); }}"
-    )
 
 
 def _update(what: str, value: Any) -> Any:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from ..adapters import AdapterConfig
+from ..data.apart import load_apart
 from ..data.config import DataConfig
 from ..data.dataset import Split as DataSplit
-from ..data.load import load
 from ..errors import UserError
 from ..models.download import Report
 from ..predict import Predictor
@@ -88,7 +88,7 @@ def verify(
     told = _told(pulled)
     predictor = Predictor.load(pulled.folder, device=device, backbone_weights=backbone_weights)
     config = predictor.config
-    dataset = load(data(pulled.folder, config), least=config.run.backbone.least_points)
+    dataset = load_apart(data(pulled.folder, config), least=config.run.backbone.least_points)
     if dataset.fingerprint != config.dataset_fingerprint:
         raise UserError(
             f"These are not the data that {asked.name} was trained and tested with, so its card cannot be verified",

@@ -25,7 +25,6 @@ def merge(folder: Path, out: Path, backbone_weights: str | None, as_json: bool) 
       pointsmith merge runs/my-lora/adapter --out merged && pointsmith predict merged scan.ply
     """
     from ...core.merging import merge as fold
-
     from .pull import pulled_if_named
 
     done = fold(pulled_if_named(folder), out, backbone_weights=backbone_weights)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import gradio as gr
 import pytest
 from pointsmith.ui.predict_page import PredictPage
+from pointsmith.ui.shelf import ExampleShelf
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,4 +43,4 @@ def _loops() -> Iterator[None]:
 def page() -> PredictPage:
     """The Predict tab without a store: only folders are asked for."""
     with gr.Blocks():
-        return PredictPage(None)  # type: ignore[arg-type]
+        return PredictPage(ExampleShelf())
