@@ -13,6 +13,8 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "fps_cpu": (".fps_cpu", "farthest point sampling beside batched torch, fpsample, torch-fps"),
     "group_cpu": (".group_cpu", "farthest points and neighbours beside torch, fpsample + pykdtree, torch-fps"),
     "data": (".data", "a batch drawn and augmented beside a DataLoader with workers and a loop"),
+    "startup": (".startup", "whole processes: --help, methods, imports, the first label"),
+    "scaling": (".scaling", "grouping and forward pass over points, groups, batch, threads"),
     "moa_micro": (".moa_micro", "the mixture of adapters beside the paper's code, time and kept memory"),
 }
 

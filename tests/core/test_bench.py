@@ -56,6 +56,14 @@ def test_data_holds_ours_against_a_loader() -> None:
     assert sum("DataLoader" in str(row[1]) for row in report.rows) == 1
 
 
+@pytest.mark.parametrize("name", ["startup", "scaling"])
+def test_runs_small(name: str) -> None:
+    report = run(name, Options(rounds=1, small=True))
+    assert report.rows
+    assert all(len(row) == len(report.columns) for row in report.rows)
+    assert all(cell > 0 for row in report.rows for cell in row if isinstance(cell, float))
+
+
 @pytest.mark.parametrize("name", ["fps_cpu", "group_cpu"])
 def test_points_are_equal_to_all_peers(name: str) -> None:
     report = run(name, Options(rounds=1, small=True))
