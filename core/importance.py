@@ -77,7 +77,7 @@ def _squares(image: np.ndarray) -> list[np.ndarray | None]:
     found: list[np.ndarray | None] = []
     for i in range(SIDE):
         for j in range(SIDE):
-            changed: np.ndarray = image.copy()
+            changed = np.array(image)
             changed[rows[i] : rows[i + 1], columns[j] : columns[j + 1]] = mean
             found.append(changed)
     return found
