@@ -126,7 +126,7 @@ def explained_value(found: Explanation, name: str, truth: str | None) -> dict[st
     else:
         value["label"] = answer.category
     if answer.patch is None:
-        value["picture"] = _data_url(answer.inputs)  # type: ignore[union-attr]
+        value["picture"] = data_url(answer.inputs)  # type: ignore[union-attr]
     else:
         value["view"] = payload(answer.points, len(answer.points), answer.patch)
     if found.gates is not None:
@@ -163,7 +163,8 @@ def _packed(values: np.ndarray) -> str:
     return base64.b64encode(values.tobytes()).decode("ascii")
 
 
-def _data_url(pixels: np.ndarray) -> str:
+def data_url(pixels: np.ndarray) -> str:
+    """Return an image (H, W, 3) uint8 as a JPEG in a data address."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -48,6 +48,16 @@ def run_list(runs: Sequence[Run], workers: Sequence[WorkerInfo], now: float) -> 
     return f'{notice("warning", said)}<div class="ps-runs" role="list">{rows}</div>'
 
 
+def undo(runs: Sequence[Run], now: float) -> str:
+    """Return a line for each run in the bin, with a button that brings it back."""
+    return "".join(
+        f'<p class="ps-undo" role="status"><span>Deleted <b>{escape(run.name)}</b>, '
+        f"{escape(ago(run.discarded or now, now))}; gone for good after ten minutes.</span>"
+        f'<button type="button" class="ps-button" data-undo="{run.id}">Undo</button></p>'
+        for run in runs
+    )
+
+
 def worker_list(workers: Sequence[WorkerInfo], runs: Sequence[Run], now: float) -> str:
     """Return the workers as a table: host, device, memory, what it runs, its last sign of life."""
     if not workers:
@@ -79,10 +89,11 @@ def _worker(worker: WorkerInfo, names: dict[str, str], now: float) -> str:
 def _row(run: Run, now: float) -> str:
     kinds = " · ".join(str((run.config.get(part) or {}).get("kind", "?")) for part in ("method", "data", "backbone"))
     right = pieces.result(run.result or {}) if run.state == "succeeded" else _brief(run)
+    tags = "".join(f'<span class="ps-tag">{escape(tag)}</span>' for tag in run.tags)
     return (
         f'<a class="ps-run" role="listitem" href="?run={run.id}" data-run="{run.id}">'
         f"{chip(run.state, 'cancelling' if run.cancelling and run.state == 'running' else None)}"
-        f'<span class="ps-run-name"><b>{escape(run.name)}</b><small>{escape(kinds)}</small></span>'
+        f'<span class="ps-run-name"><b>{escape(run.name)}{tags}</b><small>{escape(kinds)}</small></span>'
         f'<span class="ps-run-bar">{bar(share(run), run.name) if run.state in ("running", "succeeded") else ""}</span>'
         f'<span class="ps-run-right">{escape(right)}<small>{escape(ago(run.created, now))}</small></span></a>'
     )
@@ -101,6 +112,9 @@ def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> s
     """Return name, state, stage, progress with time left, queue place; the reason on failure."""
     state = "cancelling" if run.cancelling and run.state == "running" else None
     parts = [f'<div class="ps-head"><h2>{escape(run.name)}</h2>{chip(run.state, state)}</div>']
+    if run.tags or run.note:
+        tags = "".join(f'<span class="ps-tag">{escape(tag)}</span>' for tag in run.tags)
+        parts.append(f'<p class="ps-note-text">{tags}{escape(run.note)}</p>')
     parts.append(f'<p class="ps-status" role="status">{escape(_status(run, workers, now))}</p>')
     if run.state in ("running", "queued"):
         parts.append(bar(share(run), "progress of the run", busy=run.state == "running" and not share(run)))
@@ -199,8 +213,9 @@ def results(seen: Seen) -> str:
     return (
         f'<div class="ps-results"><section><h3>Accuracy by class ({split})</h3><p>Mean over classes {average}</p>'
         f'<table class="ps-classes"><tbody>{rows}</tbody></table></section>'
-        f"<section><h3>Confusion ({split})</h3><p>Row: what it is. Column: what it was called.</p>"
-        f"{confusion(classes, scores['confusion'])}</section></div>"
+        f"<section><h3>Confusion ({split})</h3><p>Row: what it is. Column: what it was called. "
+        f"Click a number to see its {escape(str(seen.plan.get('noun') or 'clouds'))}.</p>"
+        f"{confusion(classes, scores['confusion'], opens=True)}</section></div>"
     )
 
 
@@ -223,15 +238,15 @@ def _part_results(plan: dict[str, Any], scores: dict[str, Any], rows: str, avera
     )
 
 
-def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Return the matrix as a table; a cell's colour is its share of the row."""
+def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], *, opens: bool = False) -> str:
+    """Return the matrix as a table; a cell's colour is its share of the row. With `opens` cells are buttons."""
     header_cells = "".join(
         f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in classes
     )
     rows: list[str] = []
     for i, (name, row) in enumerate(zip(classes, counts)):
         whole = sum(row) or 1
-        cells = "".join(_cell(classes, i, j, count, count / whole) for j, count in enumerate(row))
+        cells = "".join(_cell(classes, (i, j), count, count / whole, opens) for j, count in enumerate(row))
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     return (
         f'<div class="ps-scroll" tabindex="0" role="region" aria-label="Confusion matrix">'
@@ -240,13 +255,17 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     )
 
 
-def _cell(classes: Sequence[str], i: int, j: int, count: int, portion: float) -> str:
+def _cell(classes: Sequence[str], at: tuple[int, int], count: int, portion: float, opens: bool) -> str:
+    i, j = at
     if not count:
         return "<td></td>"
     tone = "right" if i == j else "wrong"
     strong = " ps-strong" if portion > 0.55 else ""
     said = escape(f"{count} × {classes[i]} called {classes[j]}")
-    return f'<td class="ps-{tone}{strong}" style="--share:{portion:.2f}" title="{said}">{count}</td>'
+    shown = str(count)
+    if opens:
+        shown = f'<button type="button" data-cell="{i},{j}" aria-label="{said}: show them">{count}</button>'
+    return f'<td class="ps-{tone}{strong}" style="--share:{portion:.2f}" title="{said}">{shown}</td>'
 
 
 def log(lines: Sequence[str], state: str) -> str:

@@ -15,10 +15,11 @@ from ..core.errors import UserError
 from ..worker.own_runs import OwnRuns
 from ..worker.run import FINAL, Run
 from ..worker.store import RunStore
-from . import pieces, run_view
+from . import pieces, routing_view, run_view
 from .address import address
 from .curves import Watch, charts
 from .remedies import RESUME, changed, remedies
+from .run_parts import CELL_CLICKED, RunParts
 
 SHOWN = 200
 LOG_LINES = 60
@@ -29,6 +30,13 @@ element.addEventListener('click', (event) => {
   if (!row || event.metaKey || event.ctrlKey || event.shiftKey) return;
   event.preventDefault();
   trigger('open', {id: row.dataset.run});
+});
+"""
+
+_UNDO = """
+element.addEventListener('click', (event) => {
+  const on = event.target.closest('[data-undo]');
+  if (on && !on.disabled) { on.disabled = true; trigger('undo', {id: on.dataset.undo}); }
 });
 """
 
@@ -60,6 +68,7 @@ class RunsPage:
         self.sent = gr.State({})
         with gr.Column(elem_classes="ps-page") as self.list_column:
             gr.HTML("<h2>Runs</h2>", apply_default_css=False)
+            self.bin = pieces.panel("bin", "", _UNDO)
             self.list = pieces.panel("runs", "", _OPEN_RUN)
             self.workers = pieces.panel("workers", "", _OPEN_RUN)
         with gr.Column(visible=False, elem_classes="ps-page") as self.run_column:
@@ -73,11 +82,7 @@ class RunsPage:
                 )
                 self.download = pieces.panel("download", "")
                 self.cancel = gr.Button("Cancel the run", elem_id="cancel", **small)
-                self.delete = gr.Button("Delete…", elem_id="delete", **small)
-                self.sure = gr.Button(
-                    "Yes, delete it with its files", variant="stop", size="md", visible=False, elem_id="sure"
-                )
-                self.keep = gr.Button("Keep it", elem_id="keep", **small)
+                self.delete = gr.Button("Delete", elem_id="delete", **small)
             self.charts = gr.HTML(
                 None,
                 html_template='<div class="ps-charts"></div>',
@@ -85,7 +90,16 @@ class RunsPage:
                 elem_id="charts",
                 apply_default_css=False,
             )
-            self.results = pieces.panel("results", "")
+            self.routing = routing_view.live_panel()
+            self.results = pieces.panel("results", "", CELL_CLICKED)
+            self.parts = RunParts(store)
+            with gr.Accordion("Name, note and tags", open=False, elem_id="label-box", elem_classes="ps-card"):
+                with gr.Row():
+                    shown: dict[str, Any] = {"interactive": True, "max_lines": 1}
+                    self.name = gr.Textbox(label="Name", elem_id="label-name", **shown)
+                    self.tags = gr.Textbox(label="Tags, with commas between", elem_id="label-tags", **shown)
+                self.note = gr.Textbox(label="Note", lines=2, interactive=True, elem_id="label-note")
+                self.save = gr.Button("Save", size="md", elem_id="label-save")
             with gr.Accordion("Log", open=False, elem_id="log-box", elem_classes="ps-card"):
                 self.log = pieces.panel("log", "", _LOG_TO_END)
             with gr.Accordion("Command line and YAML", open=False, elem_classes="ps-card"):
@@ -106,6 +120,9 @@ class RunsPage:
             self.delete,
             self.workers,
             self.remedies,
+            self.routing,
+            self.bin,
+            *self.parts.timed,
             self.timer,
         ]
 
@@ -131,6 +148,9 @@ class RunsPage:
             *(self._run(run, workers, now) if run else [("value", None)] * 5 + [("visible", False)] * 4),
             ("value", run_view.worker_list(workers, runs, now) if run is None else ""),
             ("value", run_view.remedies(run, remedies(run)) if run else ""),
+            ("value", routing_view.live_value(run.id, self.watch.of(run.id)) if run else None),
+            ("value", run_view.undo(self.store.discarded(), now) if run is None else ""),
+            *self.parts.values(run, self._classes(run)),
             ("active", active),
         ]
         values[9] = ("value", _download(run))
@@ -141,6 +161,10 @@ class RunsPage:
             fresh[str(index)] = digest
             updates.append(gr.skip() if sent.get(str(index)) == digest else _update(what, value))
         return [*updates, fresh, selected]
+
+    def _classes(self, run: Run | None) -> list[str]:
+        plan = self.watch.of(run.id).plan if run else None
+        return [str(name) for name in (plan or {}).get("classes", ())]
 
     def _run(self, run: Run, workers: Any, now: float) -> list[tuple[str, Any]]:
         seen = self.watch.of(run.id)
@@ -173,10 +197,34 @@ class RunsPage:
             if act == "cancel":
                 self.store.cancel(selected)
             elif act == "delete":
-                self.store.delete(selected)
+                self.store.discard(selected)
                 selected = ""
         except UserError as error:
             gr.Warning(str(error), title="Runs")
+        return self.refresh(selected, sent)
+
+    def _undo(self, sent: dict[str, str], event: gr.EventData) -> list[Any]:
+        try:
+            run = self.store.restore(str(event.id))  # type: ignore[attr-defined]
+        except UserError as error:
+            gr.Warning(str(error), title="Runs")
+            return self.refresh("", sent)
+        gr.Info(f"{run.name} is back.", title="Runs")
+        return self.refresh("", sent)
+
+    def _labels(self, selected: str) -> list[Any]:
+        try:
+            run = self.store.get(selected) if selected else None
+        except UserError:
+            run = None
+        return [run.name, run.note, ", ".join(run.tags)] if run else ["", "", ""]
+
+    def _label(self, selected: str, sent: dict[str, str], name: str, note: str, tags: str) -> list[Any]:
+        try:
+            self.store.label(selected, name=name, note=note, tags=tags.split(","))
+            gr.Info("Saved.", title="Run")
+        except UserError as error:
+            gr.Warning(str(error), title="Run")
         return self.refresh(selected, sent)
 
     def mend(self, selected: str, key: str, check: Callable[[RunConfig], None]) -> Run:
@@ -202,14 +250,15 @@ class RunsPage:
             table.open(self._open, self.sent, shown, **quiet).then(  # type: ignore[attr-defined]
                 None, self.selected, None, js=address("run", push=True), api_visibility="private"
             )
+        self.bin.undo(self._undo, self.sent, shown, **quiet)  # type: ignore[attr-defined]
+        self.selected.change(self._labels, self.selected, [self.name, self.note, self.tags], **quiet)
+        self.save.click(self._label, [*state, self.name, self.note, self.tags], shown, **quiet)
+        self.parts.wire(self.selected, self.results)
         self.back.click(lambda sent: self.refresh("", sent), self.sent, shown, **quiet).then(
             None, self.selected, None, js=address("run", push=True), api_visibility="private"
         )
         self.cancel.click(lambda one, sent: self._act("cancel", one, sent), state, shown, **quiet)
-        asking = [self.sure, self.keep]
-        self.delete.click(lambda: [gr.update(visible=True)] * 2, None, asking, **quiet)
-        gr.on([self.keep.click, self.sure.click], lambda: [gr.update(visible=False)] * 2, None, asking, **quiet)
-        self.sure.click(lambda one, sent: self._act("delete", one, sent), state, shown, **quiet).then(
+        self.delete.click(lambda one, sent: self._act("delete", one, sent), state, shown, **quiet).then(
             None, self.selected, None, js=address("run"), api_visibility="private"
         )
 
