@@ -34,6 +34,11 @@ def reread(path: Path) -> RunConfig:
     return parse_config(_run_of(_plain(text, path.name), path.name), path.name)
 
 
+def plain(path: Path) -> Any:
+    """Return the plain data of a short YAML or JSON file, unchecked; UserError for what cannot be settings."""
+    return _plain(_text(path), path.name)
+
+
 def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MOST_BYTES:

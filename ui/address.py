@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-ADDRESSED = ("run", "adapter", "data", "compare")
+ADDRESSED = ("run", "adapter", "data", "compare", "sweep")
 """What the page's address may name, as `?run=…`, one at a time."""
 
 

@@ -12,6 +12,7 @@ from ..core.errors import UserError
 from ..core.hub.pull import shelf_dir
 from ..worker.own_runs import OwnRuns
 from ..worker.store import RunStore
+from ..worker.sweeps import Sweeps
 from . import pieces
 from .access import Access
 from .address import ADDRESSED, address
@@ -23,6 +24,7 @@ from .hub_login import reading_hub
 from .predict_page import PredictPage
 from .runs_page import RunsPage
 from .shelf import ExampleShelf, HubShelf, RunShelf, Shelves
+from .sweep_page import SweepPage
 from .theme import logo
 from .train_page import TrainPage
 
@@ -73,6 +75,9 @@ class Page:
                     self.data = DataPage(data_dir, access)
                 with gr.Tab("Runs", id="runs") as self.runs_tab:
                     self.runs = RunsPage(runs)
+                with gr.Tab("Sweeps", id="sweep") as self.sweep_tab:
+                    found = Sweeps(store, access.owner)
+                    self.sweep = SweepPage(found, runs, lambda: self.data.known, access.check)
                 with gr.Tab("Compare", id="compare") as self.compare_tab:
                     self.compare = ComparePage(runs, self.runs.watch)
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
@@ -89,6 +94,7 @@ class Page:
         predict.wire()
         self.data.wire()
         self.compare.wire()
+        self.sweep.wire()
         state = [runs.selected, runs.sent]
         shown = [*runs.outputs, runs.sent, runs.selected]
         which = [predict.adapter, predict.folder]
@@ -104,6 +110,7 @@ class Page:
 
         self._wire_data(quiet, hidden)
         self._wire_compare(quiet, hidden)
+        self._wire_sweep(quiet, hidden)
         runs.remedies.remedy(self._remedy, state, [self.tabs, *shown, *train.inputs], **quiet).then(  # type: ignore[attr-defined]
             None, runs.selected, None, js=address("run", push=True), **hidden
         ).then(train.preview, train.inputs, train.previewed, **quiet)
@@ -152,6 +159,36 @@ class Page:
             None, compare.named, None, js=address("compare"), **hidden
         )
 
+    def _wire_sweep(self, quiet: dict[str, Any], hidden: dict[str, Any]) -> None:
+        sweep, train, runs = self.sweep, self.train, self.runs
+        state = [sweep.selected, sweep.sent]
+        self.blocks.load(self._open_sweep, None, sweep.shown, **quiet)
+        self.top.moved(self._moved_sweep, None, sweep.shown, **quiet)  # type: ignore[attr-defined]
+        self.sweep_tab.select(sweep.refresh, state, sweep.shown, **quiet).then(
+            None, sweep.selected, None, js=address("sweep"), **hidden
+        ).then(sweep.look, sweep.inputs, sweep.planned, **quiet)
+        shown = [*runs.outputs, runs.sent, runs.selected]
+        opened = sweep.table.run(self._open_of_sweep, runs.sent, [self.tabs, *shown], **quiet)  # type: ignore[attr-defined]
+        opened.then(None, runs.selected, None, js=address("run", push=True), **hidden)
+        train.sweep.click(self._sweep_over, train.inputs, [train.problem, self.tabs, sweep.common], **quiet)
+
+    def _open_sweep(self, request: gr.Request) -> list[Any]:
+        return self.sweep.refresh(_named(request, "sweep"), {})
+
+    def _moved_sweep(self, event: gr.EventData) -> list[Any]:
+        return self.sweep.refresh(str(event.sweep), {})  # type: ignore[attr-defined]
+
+    def _open_of_sweep(self, sent: dict[str, str], event: gr.EventData) -> list[Any]:
+        return [gr.Tabs(selected="runs"), *self.runs.refresh(str(event.id), sent)]  # type: ignore[attr-defined]
+
+    def _sweep_over(self, *values: Any) -> list[Any]:
+        """Take the form's settings as what the runs of a new sweep have in common, and go there."""
+        try:
+            config = self.train.read(values)
+        except UserError as error:
+            return [pieces.notice("error", [str(error)]), gr.skip(), gr.skip()]
+        return ["", gr.Tabs(selected="sweep"), config.to_yaml()]
+
     def _open_compare(self, request: gr.Request) -> list[Any]:
         return self.compare.open(_named(request, "compare"))
 
@@ -172,13 +209,13 @@ class Page:
         return [gr.Tabs(selected="train"), *updates]
 
     def _arrive(self, request: gr.Request) -> list[Any]:
-        """Open what the address names: `?run=`, `?adapter=`, `?data=`, `?compare=` runs; else the first tab."""
-        otherwise = next((one for one in ("data", "compare") if _named(request, one)), "train")
+        """Open what the address names: `?run=`, `?adapter=`, `?data=`, `?compare=`, `?sweep=`; else the first tab."""
+        otherwise = next((one for one in ("data", "compare", "sweep") if _named(request, one)), "train")
         return self._go(_named(request, "run"), _named(request, "adapter"), otherwise)
 
     def _moved(self, event: gr.EventData) -> list[Any]:
         """Follow the browser's back and forward buttons, which change the address only."""
-        otherwise = "data" if event.data else "compare" if event.compare else "runs"  # type: ignore[attr-defined]
+        otherwise = next((one for one in ("data", "compare", "sweep") if getattr(event, one)), "runs")
         return self._go(str(event.run), str(event.adapter), otherwise)  # type: ignore[attr-defined]
 
     def _go(self, run: str, adapter: str, otherwise: str) -> list[Any]:

@@ -23,6 +23,7 @@ from . import theme
 from .access import Access
 from .login import Guard, add_login
 from .page import Page
+from .sweep_files import sweep_files
 
 UPLOAD_LIMIT = "2gb"
 
@@ -95,6 +96,7 @@ def application(
     # Within Gradio's own application, because there, on Spaces, the session is.
     inner = next(route.app for route in app.routes if isinstance(route, Mount))
     inner.get("/export/{run_id}.zip")(export)
+    inner.get("/sweep/{sweep_id}/{name}")(sweep_files(store, access))
     app.add_middleware(Guard, access=access, local=local, hosts=[*hosts, *_space_hosts()])
     return app
 

@@ -233,7 +233,7 @@ class TrainPage:
             self.name = gr.Textbox(label="Name of the run", placeholder="made from method and data", max_lines=1)
             self.start = gr.Button("Start training", variant="primary", elem_id="start", size="lg")
             self.problem = pieces.panel("problem", "")
-            self.sweep = gr.Button("Sweep over these settings…", elem_id="to-sweep", size="md", visible=False)
+            self.sweep = gr.Button("Sweep over these settings…", elem_id="to-sweep", size="md")
         self.repeat = pieces.panel("repeat", "", pieces.COPY_CODE)
         self.refresh = gr.Button("Refresh", elem_id="refresh-review", elem_classes="ps-hidden")
 
