@@ -262,7 +262,7 @@
       if (value.view) {
         const painted = new Float32Array(this.patchOf.length * 3);
         this.patchOf.forEach((patch, i) => painted.set(colours[patch] || [0.5, 0.5, 0.5], i * 3));
-        this.viewer.paint(painted, this.gates ? "by expert" : "by scale");
+        this.viewer.paint(painted);
         this.viewer.canvas.dataset.block = String(this.block);
       } else this.drawPicture(colours);
       this.drawLegend();

@@ -164,15 +164,8 @@
       this.draw();
     }
 
-    /* Colour each point (3 numbers from 0 to 1 each) as somebody else says; `title` names it among the colours. */
-    paint(colours, title) {
-      let option = this.colour.querySelector('option[value="painted"]');
-      if (!option) {
-        option = new Option(title, "painted");
-        this.colour.prepend(option);
-        this.colour.value = "painted";
-      }
-      option.textContent = title;
+    /* Colour each point (3 numbers from 0 to 1 each) as somebody else says, where the colour `painted` is offered. */
+    paint(colours) {
       this.painted = colours;
       if (this.colour.value === "painted") this.upload();
     }

@@ -34,10 +34,12 @@ def live_panel() -> gr.HTML:
 
 def explain_panel() -> gr.HTML:
     """Return the component that shows one input; its value is an `explained_value` or None."""
+    first = '<option value="height">'
+    template = TEMPLATE.replace(first, f'<option value="painted">by routing</option>{first}')
     return gr.HTML(
         None,
         html_template='<div class="ps-explain" hidden><div class="ps-explain-left">'
-        f'{TEMPLATE}<canvas class="ps-patches" role="img" aria-label="Image with its patches" hidden></canvas>'
+        f'{template}<canvas class="ps-patches" role="img" aria-label="Image with its patches" hidden></canvas>'
         '<div class="ps-blocks"></div></div><div class="ps-token"></div></div>',
         js_on_load="window.pointsmithExplain(element, props, watch);",
         elem_id="explain",
