@@ -17,7 +17,7 @@ from .two_phase import obstacle
 GIB = 2**30
 SHARE = 0.9
 """Of what is free, how much `auto` takes where no budget is set."""
-_MARGIN = 1.15
+MARGIN = 1.15
 """What a step takes over what its tensors do: libraries' scratch, and holes between tensors."""
 _FEW, _MORE = 2, 4
 _SMALLEST = 2
@@ -52,6 +52,7 @@ class DryRun:
 
     def __init__(self, gradients: Gradients, inputs: Inputs) -> None:
         self.gradients, self.inputs = gradients, inputs
+        self._costs: dict[Mode, Cost] = {}
         self.device = gradients.device
 
     def peak(self, way: Way, batch: int) -> int:
@@ -64,7 +65,12 @@ class DryRun:
         self.gradients.of(*self.inputs(batch))
 
     def cost(self, mode: Mode) -> Cost:
-        """Return the cost of a mode, from two small batches."""
+        """Return the cost of a mode, from two small batches; measured once."""
+        if mode not in self._costs:
+            self._costs[mode] = self._measured(mode)
+        return self._costs[mode]
+
+    def _measured(self, mode: Mode) -> Cost:
         if mode == "two-phase":
             small, large = (self.peak(Way(mode, batch // _FEW), batch) for batch in (_MORE, 2 * _MORE))
             wide = self.peak(Way(mode, _FEW), 2 * _MORE)
@@ -111,7 +117,7 @@ def choose(config: RunConfig, dry: DryRun, batch: int) -> tuple[Way, str, str]:
     first = least_mode(config)
     if config.memory != "auto":
         return way_of(config, first, batch, dry.device), "", ""
-    allowed = allowed_bytes(config, dry.device) / _MARGIN
+    allowed = allowed_bytes(config, dry.device) / MARGIN
     smallest: tuple[float, Way] | None = None
     for mode in MODES[MODES.index(first) :]:
         if mode == "two-phase" and obstacle(dry.gradients.model):

@@ -12,10 +12,12 @@ import torch
 from pointsmith.core.building import build
 from pointsmith.core.config import RunConfig, choices, parse_config
 from pointsmith.core.data.load import load
+from pointsmith.core.errors import UserError
 from pointsmith.core.models.point_transformer import PointTransformer
 from pointsmith.core.models.transformer import DropPath
 from pointsmith.core.training import train
 from pointsmith.core.training.choice import GIB, Cost, DryRun, choose
+from pointsmith.core.training.estimate import Job, estimate, estimate_in_child
 from pointsmith.core.training.gradients import MODES, Gradients, Mode, Way
 from pointsmith.core.training.memory import Live, most_taken, peak_bytes, restart_peak, taken_bytes
 from pointsmith.core.training.task import ClassTask, PartTask, Task
@@ -276,3 +278,29 @@ def test_the_peak_can_be_counted_anew() -> None:
 def test_cost_is_what_is_kept_at_once() -> None:
     assert Cost(10, 2).of(9, 2, "fast") == 20
     assert Cost(10, 2, 3).of(9, 2, "two-phase") == 10 + 18 + 15
+
+
+def test_an_estimate_tells_the_batch_that_fits() -> None:
+    budget = taken_bytes(CPU) / GIB + 0.05
+    run = tiny_run({"kind": "adaptformer-x", "rank": 4}, backbone=BIG, memory_budget=budget)
+    found = estimate(Job(run=run, classes=5, inputs=60, device="cpu"))
+    assert [one.mode for one in found.modes] == list(MODES)
+    fast, slices = found.modes[0], found.modes[-1]
+    assert found.chosen == "fast" and fast.peak_bytes > found.base_bytes > 10**7
+    assert found.base_bytes + found.allowed_bytes == pytest.approx(budget * GIB, rel=0.05)
+    assert 16 < fast.largest_batch < slices.largest_batch <= 4096
+    assert fast.seconds_per_step and found.steps == 3 * 7
+    assert found.total_seconds == pytest.approx(21 * fast.seconds_per_step)
+
+
+def test_an_estimate_says_what_is_not_exact_and_counts_known_data() -> None:
+    found = estimate(Job(run=tiny_run({"kind": "idpt", "neighbours": 4}), device="cpu"))
+    assert [one.mode for one in found.modes] == list(MODES[:-1]) and "not exact" in found.notes[-1]
+    assert found.steps == 3 * (45 // 8)
+
+
+def test_a_child_answers_and_refuses() -> None:
+    found = estimate_in_child(Job(run=tiny_run(), device="cpu"))
+    assert found.chosen == "fast" and found.base_bytes > 10**7
+    with pytest.raises(UserError, match="no such GPU"):
+        estimate_in_child(Job(run=tiny_run(), device="cuda:99"))

@@ -20,6 +20,7 @@ VERBS = {
     "worker": ("worker", "worker", "Start a worker that takes runs from the queue."),
     "inspect": ("inspect", "inspect", "Check a data set before it costs anything."),
     "workers": ("workers", "workers", "List the workers: where, on what, doing what."),
+    "estimate": ("estimate", "estimate", "Say what memory and time a run would take."),
     "train": ("train", "train", "Fine-tune here and now, without queue or page."),
     "search": ("search", "search", "Search what each block should have, and how much (NOAH)."),
     "evaluate": ("evaluate", "evaluate", "Score an adapter on labelled clouds."),
