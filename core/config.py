@@ -65,6 +65,11 @@ class RunConfig(Config):
         description="the frozen backbone's batch norms: `paper` lets their statistics drift as the published runs did "
         "and saves them with the adapter; `frozen` keeps them",
     )
+    features: Literal["anew", "once"] = Field(
+        default="anew",
+        description="`once`: for a probe with frozen batch norms, each training input is varied one time, and from then "
+        "on steps train the head on what the backbone made of it; `anew`, as published: varied at every step",
+    )
     select: Literal["validation", "last", "test"] = Field(
         default="validation",
         description="which epoch is kept: best on validation, the last, or best on the TEST set "

@@ -66,6 +66,8 @@ class Tuned(nn.Module):
         return self.trunk
 
     def forward(self, points: Tensor) -> Tensor:
+        if points.dim() == 2:  # features that were made before, see `training.features`
+            return self.answer((points,), points)
         return self.head(self.trunk(points), self.trunk.num_patches)
 
     def features(self, *prepared: Tensor) -> tuple[Tensor, ...]:

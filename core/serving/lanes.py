@@ -51,6 +51,13 @@ class LaneBatchNorm(nn.BatchNorm1d):
         return _scaled(input, scale, self.bias - self.running_mean * scale)
 
 
+class LaneScaleShift(ScaleShift):
+    """Vectors (n, 1, C) over (n, X, C), written over the answer of the operation, which nobody else reads."""
+
+    def forward(self, x: Tensor | None, y: Tensor) -> Tensor:
+        return super().forward(x, y) if x is None else torch.addcmul(self.beta, y, self.gamma, out=y)
+
+
 class LaneSlicedAdapter(SlicedAdapter):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         hidden = self.down(y)
@@ -157,6 +164,7 @@ LANE_WISE: dict[type[nn.Module], type[nn.Module]] = {
     SlicedLowRank: LaneSlicedLowRank,
     EdgeConv: LaneEdgeConv,
     Router: LaneRouter,
+    ScaleShift: LaneScaleShift,
     SharedMixture: LaneMixture,
 }
 """Modules whose code has to know of lanes, and the same with it."""

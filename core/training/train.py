@@ -21,6 +21,7 @@ from .answers import write_answers
 from .checkpoint import Checkpoints, State
 from .choice import DryRun, choose
 from .device import pick_device, pick_precision
+from .features import Features
 from .gradients import Gradients, Way, least_mode, way_of
 from .loading import load_data
 from .memory import peak_bytes, restart_peak
@@ -75,6 +76,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
         self.checkpoints = Checkpoints(folder)
         self.feed = dataset.train.feed(device)
+        self.features = Features(self.model, config, self.precision, device)
         self.batch = min(config.batch_size, len(dataset.train))
         if self.batch < 2:
             raise UserError(f"Too few training {dataset.train.noun}", got=len(dataset.train), expected="at least 2")
@@ -93,6 +95,7 @@ class Trainer:
         if found:
             self.state = found
             self.checkpoints.restore(found, self.model, self.optimizer)
+        self.feed = self.features.to_train(self.feed)
         yield from self._choose_way()
         yield Plan(
             trainable=sizes.trainable,
@@ -130,6 +133,8 @@ class Trainer:
         if self.state.memory:
             self.gradients.take(Way.parse(self.state.memory))
             return
+        if self.features.once:
+            return  # the head alone trains
         if self.state.step:
             return  # a checkpoint from before there was a choice
         dry = DryRun(self.gradients, self._first_inputs)
@@ -171,7 +176,7 @@ class Trainer:
         """Take one optimiser step on a batch; return (loss, summed metric, gradient norm, learning rate)."""
         config, state = self.config, self.state
         generator = seed_step(config.seed, state.step, self.device)
-        inputs = config.data.vary(inputs, config.augment, generator)
+        inputs = inputs if self.features.once else config.data.vary(inputs, config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
         set_learning_rate(self.optimizer, lr)
         self.model.method.begin_step(np.random.default_rng([config.seed, 3, state.step]))
@@ -252,7 +257,7 @@ class Trainer:
         if part is None:
             noun = self.dataset.train.noun
             raise UserError(f"select is `test` but this data set has no test {noun}", remedy="Choose `validation`")
-        feed = part.feed(self.device)
+        feed = self.features.to_score(split, lambda: part.feed(self.device))
         return self.task.score(self.model, feed, "validation" if split == "validation" else "test")
 
     def _checkpoint(self) -> Checkpoint:
