@@ -10,7 +10,6 @@ import gradio as gr
 from ..core.config import parse_config
 from ..core.errors import UserError
 from ..core.hub.pull import shelf_dir
-from ..worker.own_runs import OwnRuns
 from ..worker.store import RunStore
 from ..worker.sweeps import Sweeps
 from . import pieces
@@ -23,6 +22,7 @@ from .handover import handed
 from .hub_login import reading_hub
 from .predict_page import PredictPage
 from .runs_page import RunsPage
+from .share import SharePart
 from .shelf import ExampleShelf, HubShelf, RunShelf, Shelves
 from .sweep_page import SweepPage
 from .theme import logo
@@ -42,21 +42,21 @@ window.addEventListener('popstate', () => {{
 _LEAVE = '<form method="post" action="logout" class="ps-leave"><button type="submit">Log out</button></form>'
 
 
-def shelves(runs: OwnRuns, data_dir: Path, access: Access) -> Shelves:
-    """Return what a visitor may choose from. What visitors with logins pull is kept apart."""
+def _pulled(data_dir: Path, access: Access) -> HubShelf:
+    """Return what a visitor pulled from the Hub. What visitors with logins pull is kept apart."""
 
     def place() -> Path:
         room = access.room()
         return data_dir / "adapters" / room if room else shelf_dir()
 
-    return Shelves([RunShelf(runs), HubShelf(lambda: reading_hub(access), place), ExampleShelf()])
+    return HubShelf(lambda: reading_hub(access), place)
 
 
 class Page:
     """All tabs over one store."""
 
     def __init__(self, store: RunStore, data_dir: Path, access: Access) -> None:
-        runs = access.runs(store)
+        runs, pulled = access.runs(store), _pulled(data_dir, access)
         with gr.Blocks(title="Pointsmith", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
             self.draft = gr.BrowserState("", storage_key=_DRAFT_KEY, secret=_DRAFT_KEY)
             self.top = gr.HTML(
@@ -75,13 +75,17 @@ class Page:
                     self.data = DataPage(data_dir, access)
                 with gr.Tab("Runs", id="runs") as self.runs_tab:
                     self.runs = RunsPage(runs)
+                    with self.runs.more:
+                        self.share = SharePart(runs, access, pulled)
                 with gr.Tab("Sweeps", id="sweep") as self.sweep_tab:
                     found = Sweeps(store, access.owner)
                     self.sweep = SweepPage(found, runs, lambda: self.data.known, access.check)
                 with gr.Tab("Compare", id="compare") as self.compare_tab:
                     self.compare = ComparePage(runs, self.runs.watch)
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
-                    self.predict = PredictPage(shelves(runs, data_dir, access), check=access.check_place)
+                    self.predict = PredictPage(
+                        Shelves([RunShelf(runs), pulled, ExampleShelf()]), check=access.check_place
+                    )
             self._wire()
             Api(runs, access.check, self.predict.predictor).offer()
 
@@ -91,6 +95,7 @@ class Page:
         train, runs, predict = self.train, self.runs, self.predict
         train.wire(self.draft)
         runs.wire()
+        self.share.wire(runs.selected, runs.header.change)
         predict.wire()
         self.data.wire()
         self.compare.wire()

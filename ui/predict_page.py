@@ -93,7 +93,7 @@ class PredictPage:
                 [],
                 value=None,
                 label="Adapter",
-                info="Of a finished run, pulled from the Hub, or an example",
+                info="Of a finished run, pulled from the Hub, or an example" if self._folders else None,
                 **shown,
                 elem_id="adapter",
             )
@@ -131,7 +131,7 @@ class PredictPage:
                 elem_id="upload-image",
                 size="md",
             )
-        self.answer = pieces.panel("answer", _nothing())
+        self.answer = pieces.panel("answer", _nothing() if self._folders else "")
         with gr.Accordion(
             "Use an adapter of the Hub, or a folder", open=False, elem_classes="ps-card", visible=self._folders
         ):

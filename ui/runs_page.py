@@ -17,7 +17,7 @@ from ..worker.run import FINAL, Run
 from ..worker.store import RunStore
 from . import pieces, routing_view, run_view
 from .address import address
-from .curves import Watch, charts
+from .curves import Seen, Watch, charts
 from .remedies import RESUME, changed, remedies
 from .run_parts import CELL_CLICKED, RunParts
 
@@ -92,6 +92,7 @@ class RunsPage:
             )
             self.routing = routing_view.live_panel()
             self.results = pieces.panel("results", "", CELL_CLICKED)
+            self.more = gr.Column()  # for what other parts of the page add to a run
             self.parts = RunParts(store)
             with gr.Accordion("Name, note and tags", open=False, elem_id="label-box", elem_classes="ps-card"):
                 with gr.Row():
@@ -132,25 +133,27 @@ class RunsPage:
         An id that is gone leads back to the list, with a message.
         """
         now = time.time()
-        runs, workers = self.store.list(SHOWN), self.store.workers()
-        active = any(run.state not in FINAL for run in runs)
-        run = next((one for one in runs if one.id == selected), None)
-        if selected and run is None:
+        run = None
+        if selected:
             try:
                 run = self.store.get(selected)
             except UserError as error:
                 gr.Warning(str(error), title="Run")
                 selected = ""
+        # While one run is open nobody sees the list; reading it would be most of a refresh.
+        runs, workers = self.store.list(SHOWN) if run is None else [run], self.store.workers()
+        active = any(one.state not in FINAL for one in runs)
+        seen = self.watch.of(run.id) if run else None
         values: list[tuple[str, Any]] = [
             ("visible", run is None),
             ("visible", run is not None),
             ("value", run_view.run_list(runs, workers, now) if run is None else ""),
-            *(self._run(run, workers, now) if run else [("value", None)] * 5 + [("visible", False)] * 4),
+            *(self._run(run, seen, workers, now) if run and seen else [("value", None)] * 5 + [("visible", False)] * 4),
             ("value", run_view.worker_list(workers, runs, now) if run is None else ""),
             ("value", run_view.remedies(run, remedies(run)) if run else ""),
-            ("value", routing_view.live_value(run.id, self.watch.of(run.id)) if run else None),
+            ("value", routing_view.live_value(run.id, seen) if run and seen else None),
             ("value", run_view.undo(self.store.discarded(), now) if run is None else ""),
-            *self.parts.values(run, self._classes(run)),
+            *self.parts.values(run, _classes(seen)),
             ("active", active),
         ]
         values[9] = ("value", _download(run))
@@ -162,12 +165,7 @@ class RunsPage:
             updates.append(gr.skip() if sent.get(str(index)) == digest else _update(what, value))
         return [*updates, fresh, selected]
 
-    def _classes(self, run: Run | None) -> list[str]:
-        plan = self.watch.of(run.id).plan if run else None
-        return [str(name) for name in (plan or {}).get("classes", ())]
-
-    def _run(self, run: Run, workers: Any, now: float) -> list[tuple[str, Any]]:
-        seen = self.watch.of(run.id)
+    def _run(self, run: Run, seen: Seen, workers: Any, now: float) -> list[tuple[str, Any]]:
         epochs = (seen.plan or {}).get("epochs") or run.config.get("epochs") or 1
         ended = run.state in FINAL
         return [
@@ -265,6 +263,11 @@ class RunsPage:
 
 def _update(what: str, value: Any) -> Any:
     return gr.Timer(active=value) if what == "active" else gr.update(**{what: value})
+
+
+def _classes(seen: Seen | None) -> list[str]:
+    plan = seen.plan if seen else None
+    return [str(name) for name in (plan or {}).get("classes", ())]
 
 
 def _download(run: Run | None) -> str:

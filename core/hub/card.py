@@ -222,6 +222,8 @@ def _papers(config: AdapterConfig, licence: str) -> list[str]:
     run = config.merged_from or config.run
     found = cited(run.method.kind, config.backbone.kind)
     lines = ["## Licence and citation", "", f"This adapter: `{licence}`. The backbone and the data have their own."]
+    if config.backbone.kind == "demo":
+        lines[-1] += " The demo backbone was pre-trained by Pointsmith and is Apache-2.0."
     if not found:
         return [*lines, ""]
     listed = [f"* {what}: {paper.line()}" for what, paper in found]
