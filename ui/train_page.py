@@ -20,6 +20,7 @@ from ..core.training.aims import aims, differences, published
 from ..worker.own_runs import OwnRuns
 from ..worker.run import Run
 from ..worker.store import RunStore
+from ..worker.upload_room import UploadRoom
 from . import pieces
 from .command import command_line
 from .form import PARTS, Form, Setting, from_config, to_content
@@ -344,6 +345,10 @@ class TrainPage:
     def _keep_upload(self, upload: str) -> str:
         """Move an upload out of the page's cache, so that the run still finds it tomorrow; return its path."""
         source = Path(upload)
+        try:
+            UploadRoom(self.uploads).require(source.stat().st_size)
+        except UserError as error:
+            raise gr.Error(str(error), title="Train", print_exception=False) from error
         folder = self.uploads / uuid.uuid4().hex
         folder.mkdir(parents=True, mode=0o700)
         target = folder / source.name

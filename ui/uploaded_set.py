@@ -9,14 +9,16 @@ from typing import Any
 from ..core.data.images import read_list
 from ..core.data.kinds import data_kind
 from ..core.errors import UserError
+from ..worker.upload_room import UploadRoom
 
 
 def settled(files: list[Path], folder: Path) -> dict[str, Any]:
     """Move dropped files into the new `folder`; return the content of the data config that reads them.
 
     One zip, one or two .h5 files, or loose files with or without a list. UserError, and nothing is left behind, for a
-    mixture of those.
+    mixture of those, and where there is no room for them beside the other uploads.
     """
+    UploadRoom(folder.parent).require(sum(file.stat().st_size for file in files))
     folder.mkdir(parents=True, mode=0o700)
     try:
         moved = [_move(file, folder) for file in files]

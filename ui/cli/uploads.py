@@ -1,0 +1,88 @@
+"""`pointsmith uploads`: which data sets were uploaded, who uses them, and what may go."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ...core.errors import UserError
+from .output import print_json, size, table
+from .runs import open_store, service_option
+
+if TYPE_CHECKING:
+    from ...worker.run import Run
+    from ...worker.store import RunStore
+
+
+@click.command()
+@service_option("--data", "--service")
+@click.option("--delete", "gone", multiple=True, metavar="NAME", help="Delete this one; its beginning will do.")
+@click.option("--unused", is_flag=True, help="Delete every upload that no run names, and that is a day old or older.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def uploads(service: Path | None, gone: tuple[str, ...], unused: bool, as_json: bool) -> None:
+    """List the uploaded data sets with their size and the runs that name them, or delete some.
+
+    What a queued or running run needs is not deleted. POINTSMITH_UPLOADS_GB (default 50) limits them all together.
+
+    \b
+    Example:
+      pointsmith uploads --unused
+    """
+    from ...worker.upload_room import UploadRoom, limit_bytes
+
+    with open_store(service) as store:
+        room = UploadRoom(store.data_dir / "uploads")
+        found = room.list()
+        users = _users(store, [one.name for one in found])
+    chosen = [_one(beginning, list(users)) for beginning in gone]
+    if unused:
+        old = time.time() - 24 * 3600
+        chosen += [one.name for one in found if not users[one.name] and one.since < old]
+    for name in dict.fromkeys(chosen):
+        busy = [run for run in users[name] if run.state in ("queued", "running")]
+        if busy:
+            raise UserError("A run still needs this upload", got=name, remedy=f"Cancel {busy[0].id} first")
+        room.delete(name)
+    left = [one for one in found if one.name not in chosen]
+    if as_json:
+        print_json({
+            "deleted": chosen,
+            "limit_bytes": limit_bytes(),
+            "uploads": [{**asdict(one), "runs": [run.id for run in users[one.name]]} for one in left],
+        })  # fmt: skip
+        return
+    for name in chosen:
+        click.echo(f"Deleted {name}.")
+    rows = [
+        (one.name[:12], size(one.bytes), f"{(time.time() - one.since) / 86400:.1f}", str(len(users[one.name])),
+         ", ".join(one.holds))
+        for one in left
+    ]  # fmt: skip
+    if rows:
+        click.echo(table(("upload", "size", "days", "runs", "holds"), rows))
+    click.echo(f"{size(sum(one.bytes for one in left))} of {size(limit_bytes())} taken.")
+
+
+def _users(store: RunStore, names: list[str]) -> dict[str, list[Run]]:
+    """The runs whose configuration names each of these uploads."""
+    users: dict[str, list[Run]] = {name: [] for name in names}
+    at = 0
+    while some := store.list(500, at):
+        at += len(some)
+        for run in some:
+            text = str(run.config)
+            for name in names:
+                if name in text:
+                    users[name].append(run)
+    return users
+
+
+def _one(beginning: str, names: list[str]) -> str:
+    fitting = [name for name in names if name.startswith(beginning)]
+    if len(fitting) != 1:
+        raise UserError("No upload begins so" if not fitting else "Several uploads begin so", got=beginning)
+    return fitting[0]
