@@ -121,7 +121,7 @@
       if (value.kind === "routed") {
         this.cells.forEach(([row, end], b) => {
           stack(row, value.load[at][b].map((v) => v / 1000), `block ${b + 1}`);
-          end.textContent = `${Math.round(value.entropy[at][b] / 10)} %`;
+          end.textContent = `${(value.entropy[at][b] / 10).toFixed(1)} %`;
           end.title = `entropy of the gates, as a share of the highest possible`;
         });
         this.fillClasses();
@@ -262,7 +262,7 @@
       if (value.view) {
         const painted = new Float32Array(this.patchOf.length * 3);
         this.patchOf.forEach((patch, i) => painted.set(colours[patch] || [0.5, 0.5, 0.5], i * 3));
-        this.viewer.paint(painted);
+        this.viewer.recolour(painted);
         this.viewer.canvas.dataset.block = String(this.block);
       } else this.drawPicture(colours);
       this.drawLegend();

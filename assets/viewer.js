@@ -165,7 +165,7 @@
     }
 
     /* Colour each point (3 numbers from 0 to 1 each) as somebody else says, where the colour `painted` is offered. */
-    paint(colours) {
+    recolour(colours) {
       this.painted = colours;
       if (this.colour.value === "painted") this.upload();
     }

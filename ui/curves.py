@@ -137,7 +137,7 @@ def _small(seen: Seen, at: list[float]) -> list[dict[str, Any]]:
     line = epoch_line("peak, GB", 1, memory, "gigabytes")
     found.append({"id": "memory", "title": "Memory", "unit": "", "yMin": 0, "series": _used([line])})
     if any(one.get("entropy") for one in seen.routed):
-        found.append(_spread("entropy", "Entropy of the gates (nats)", seen.routed, "entropy"))
+        found.append(_spread("entropy", "Entropy of the gates", seen.routed, "entropy"))
     if any(one.get("mean") for one in seen.scaled):
         found.append(_spread("scale", "Dynamic scale", seen.scaled, "mean"))
     return [one | {"small": True, "empty": "Not known yet."} for one in found]
@@ -155,7 +155,7 @@ def _spread(key: str, title: str, events: list[dict[str, Any]], what: str) -> di
         epoch_line(name, tone, rows, at)
         for name, tone, at in (("highest block", 2, "high"), ("mean", 1, "mean"), ("lowest block", 3, "low"))
     ]
-    return {"id": key, "title": title, "unit": "", "yMin": 0, "series": _used(lines)}
+    return {"id": key, "title": title, "unit": "", "series": _used(lines)}
 
 
 def _used(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -68,7 +68,7 @@ def _routed(run_id: str, seen: Seen) -> dict[str, Any]:
         "blocks": len(last["load"]),
         "experts": experts,
         "load": [_thousandths(one["load"]) for one in told],
-        "entropy": [[round(1000 * value / highest) for value in one["entropy"]] for one in told],
+        "entropy": [[min(1000, round(1000 * value / highest)) for value in one["entropy"]] for one in told],
         "classes": [str(name) for name in (seen.plan or {}).get("classes", ())],
         "perClass": _thousandths(last.get("per_class") or ()),
         "byBlock": [_thousandths(block) for block in last.get("by_block") or ()],
