@@ -9,12 +9,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ..core.data.child import SCRATCH
 from ..core.errors import UserError
 from . import uploads
 from .artefacts import VARIABLE as ARTEFACTS
@@ -95,6 +98,7 @@ class Attempt:
             process.wait()
             if process.stdin is not None:
                 process.stdin.close()
+            shutil.rmtree(self.folder / ".scratch", ignore_errors=True)
         if self.ours:
             self._judge(process.returncode)
 
@@ -151,6 +155,8 @@ class Attempt:
         # Threads that wait for each other by spinning lose most of their time as soon as something else (a browser on
         # the same machine, say) wants a core.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Unpacked archives lie in the run's own folder: what a kill leaves there goes with the next attempt or the end.
+        environment[SCRATCH] = str(self._scratch())
         environment[SILENCE] = f"{self.timing.lease / 2:g}"
         with (self.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
@@ -165,6 +171,13 @@ class Attempt:
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)  # a trainer that does not read must not hold us up
         return process
+
+    def _scratch(self) -> Path:
+        """The folder for what lies on disk while data are read, empty."""
+        place = self.folder / ".scratch"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(mode=0o700)
+        return place
 
     def _names_uploads(self) -> bool:
         """Whether the configuration names data relative to the data folder (see `uploads`)."""

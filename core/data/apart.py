@@ -29,7 +29,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from ..errors import UserError
-from .child import environment, limit_cpu, limit_memory
+from .child import SCRATCH, environment, limit_cpu, limit_memory
 from .clouds import Clouds
 from .config import DataConfig, DemoData, FewShotData, HubData, ScanObjectNNData
 from .dataset import Dataset, Progress, Split
@@ -45,8 +45,6 @@ CPU_SECONDS = 600
 """CPU time that may pass between two signs of progress."""
 SILENCE = 1800.0
 """Seconds by the clock between two signs of progress."""
-SCRATCH = "POINTSMITH_SCRATCH"
-"""The environment variable that says where unpacked archives and arrays lie on their way; none: the system's place."""
 _PASSED_ON = ("HOME", "XDG_CACHE_HOME", "POINTSMITH_CACHE")
 _LINE = 1 << 16
 _DESCRIPTION = "read.json"

@@ -7,6 +7,8 @@ import sys
 
 REFUSED = 2
 """The exit code of a child that printed one sentence for the user."""
+SCRATCH = "POINTSMITH_SCRATCH"
+"""The environment variable that says where unpacked archives and arrays lie on their way; none: the system's place."""
 _OUTPUT_BYTES = 1 << 30
 _PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "LD_LIBRARY_PATH")
 

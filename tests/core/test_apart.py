@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from pointsmith.core.data import apart, images
 from pointsmith.core.data.apart import load_apart, read_apart
+from pointsmith.core.data.child import SCRATCH
 from pointsmith.core.data.config import DataConfig, DemoData, FolderData, HubData
 from pointsmith.core.data.load import load
 from pointsmith.core.errors import UserError
@@ -68,7 +69,7 @@ def table(path: Path) -> Path:
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "scratch"
     place.mkdir()
-    monkeypatch.setenv(apart.SCRATCH, str(place))
+    monkeypatch.setenv(SCRATCH, str(place))
     return place
 
 
