@@ -65,8 +65,33 @@
     return out;
   };
 
+  /* From -32767 (speaks against the answer: the ramp's cool end) over grey to 32767 (the answer rests on it). */
+  const weightColours = (weights, dark) => {
+    const [cool, , warm] = RAMPS[dark ? "dark" : "light"], grey = dark ? 0.36 : 0.78;
+    const found = new Float32Array(weights.length * 3);
+    weights.forEach((weight, i) => {
+      const t = Math.min(1, Math.abs(weight) / 32767), end = weight < 0 ? cool : warm;
+      for (let a = 0; a < 3; a++) found[i * 3 + a] = grey + (end[a] - grey) * t;
+    });
+    return found;
+  };
+
+  const save = (blob, name) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  };
+
+  const SETTLED = 160; /* ms without movement after which the picture is drawn in full again */
+  const viewers = new Set();
+
   class Viewer {
     constructor(element) {
+      viewers.add(this);
+      this.detail = 1;
+      this.picked = -1;
       this.element = element;
       this.camera = { ...START };
       this.canvas = element.querySelector("canvas");
@@ -85,6 +110,10 @@
       const c = this.canvas;
       c.addEventListener("pointerdown", (e) => { c.setPointerCapture(e.pointerId); this.pointers.set(e.pointerId, [e.clientX, e.clientY]); });
       c.addEventListener("pointermove", (e) => this.move(e));
+      c.addEventListener("pointerdown", (e) => { this.pressed = [e.clientX, e.clientY]; });
+      c.addEventListener("pointerup", (e) => {
+        if (this.pressed && Math.hypot(e.clientX - this.pressed[0], e.clientY - this.pressed[1]) < 4) this.choose(this.pick(e.clientX, e.clientY));
+      });
       for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) c.addEventListener(name, (e) => this.pointers.delete(e.pointerId));
       c.addEventListener("wheel", (e) => { e.preventDefault(); this.zoom(Math.exp(Math.sign(e.deltaY) * Math.min(Math.abs(e.deltaY), 100) * 0.002)); }, { passive: false });
       c.addEventListener("contextmenu", (e) => e.preventDefault());
@@ -93,6 +122,8 @@
       c.addEventListener("webglcontextlost", (e) => { e.preventDefault(); this.gl = null; this.tell("The graphics context was lost; waiting for the browser to give it back."); });
       c.addEventListener("webglcontextrestored", () => { this.prepare(); this.upload(); });
       element_on(this.element, ".ps-reset", "click", () => this.reset());
+      element_on(this.element, ".ps-photo", "click", () => this.photograph());
+      element_on(this.element, ".ps-ply", "click", () => this.write());
       this.colour.addEventListener("change", () => this.upload());
       this.size.addEventListener("input", () => this.draw());
       new ResizeObserver(() => this.draw()).observe(c);
@@ -119,12 +150,15 @@
     }
 
     show(value) {
+      this.choose(-1);
+      this.value = value;
       if (!value || !value.count) { this.count = 0; this.place = null; this.note.textContent = ""; this.draw(); return; }
       this.place = decode(value);
       this.count = value.count;
       this.patches = value.patches ? new Uint16Array(bytes(value.patches).buffer) : null;
       const numbers = (text) => (text ? new Uint16Array(bytes(text).buffer) : null);
-      const hadParts = Boolean(this.parts);
+      const hadParts = Boolean(this.parts), hadWeights = Boolean(this.weights);
+      this.weights = value.weights ? new Int16Array(bytes(value.weights).buffer) : null;
       [this.parts, this.truth, this.palette] = [numbers(value.parts), numbers(value.truth), value.partColours];
       this.up = value.up ?? 1;
       const number = (n) => n.toLocaleString("en");
@@ -133,6 +167,10 @@
       const option = this.colour.querySelector('option[value="patch"]');
       option.disabled = !this.patches;
       this.colour.querySelector('option[value="part"]').disabled = !this.parts;
+      const weighed = this.colour.querySelector('option[value="weight"]');
+      weighed.disabled = weighed.hidden = !this.weights;
+      if (this.weights && !hadWeights) this.colour.value = "weight";
+      if (!this.weights && this.colour.value === "weight") this.colour.value = "height";
       if (this.parts && !hadParts) this.colour.value = "part";
       if (!this.parts && this.colour.value === "part") this.colour.value = "height";
       if (!this.patches && this.colour.value === "patch") this.colour.value = "height";
@@ -152,7 +190,9 @@
       for (let i = 0; i < this.count; i++) height[i] = (this.place[i * 3 + this.up] - low) / (high - low || 1);
       const byPart = this.colour.value === "part" && this.parts, none = new Float32Array(this.count * 3);
       const painted = this.colour.value === "painted" && this.painted && this.painted.length === this.count * 3;
-      const patch = painted ? this.painted : byPart ? partColours(this.parts, this.palette) : this.patches ? patchColours(this.patches, this.dark()) : none;
+      const byWeight = this.colour.value === "weight" && this.weights;
+      const patch = painted ? this.painted : byWeight ? weightColours(this.weights, this.dark()) : byPart ? partColours(this.parts, this.palette) : this.patches ? patchColours(this.patches, this.dark()) : none;
+      this.shownColours = patch;
       const truth = this.halves() ? partColours(this.truth, this.palette) : none;
       for (const [name, content] of [["place", this.place], ["height", height], ["patchColour", patch], ["truthColour", truth]]) {
         gl.bindBuffer(gl.ARRAY_BUFFER, this.buffers[name]);
@@ -172,7 +212,10 @@
 
     /* The number of the point nearest to the viewer within a few pixels of a place on the page, or -1. */
     pick(clientX, clientY, reach = 12) {
-      const box = this.canvas.getBoundingClientRect(), m = this.place && this.matrix(box.width / box.height);
+      const whole = this.canvas.getBoundingClientRect(), wide = whole.width / (this.halves() ? 2 : 1);
+      const right = this.halves() && clientX > whole.left + wide;
+      const box = { left: whole.left + (right ? wide : 0), top: whole.top, width: wide, height: whole.height };
+      const m = this.place && this.matrix(box.width / box.height);
       let best = -1, near = Infinity;
       for (let i = 0; m && i < this.count; i++) {
         const [x, y, z] = [this.place[i * 3], this.place[i * 3 + 1], this.place[i * 3 + 2]];
@@ -224,10 +267,31 @@
       this.waiting = requestAnimationFrame(() => { this.waiting = 0; this.paint(); });
     }
 
+    /* After a movement of the camera: linked viewers follow. Where frames take long, all points are drawn with fewer
+       pixels while it lasts, and in full once it rests. */
+    moved() {
+      const now = performance.now(), took = now - (this.last || 0);
+      this.last = now;
+      if (took < 400) this.detail = took > 50 ? Math.max(0.34, this.detail * 0.85) : took < 24 ? Math.min(1, this.detail * 1.05) : this.detail;
+      this.moving = true;
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => { this.moving = false; this.draw(); }, SETTLED);
+      this.draw();
+      const group = this.element.closest(".ps-linked");
+      for (const other of viewers) {
+        if (other === this || !group || other.element.closest(".ps-linked") !== group) continue;
+        Object.assign(other.camera, this.camera);
+        [other.moving, other.detail] = [true, this.detail];
+        clearTimeout(other.rest);
+        other.rest = setTimeout(() => { other.moving = false; other.draw(); }, SETTLED);
+        other.draw();
+      }
+    }
+
     paint() {
       const gl = this.gl, c = this.canvas;
       if (!gl || gl.isContextLost() || !c.clientWidth) return;
-      const ratio = Math.min(window.devicePixelRatio || 1, 2);
+      const ratio = Math.min(window.devicePixelRatio || 1, 2) * (this.moving ? this.detail : 1);
       const width = Math.round(c.clientWidth * ratio), height = Math.round(c.clientHeight * ratio);
       if (c.width !== width || c.height !== height) { c.width = width; c.height = height; }
       gl.clearColor(0, 0, 0, 0);
@@ -249,6 +313,7 @@
         this.point("patchColour", buffer, 3);
         gl.drawArrays(gl.POINTS, 0, this.count);
       });
+      this.mark();
       this.canvas.dataset.sides = String(sides.length);
       this.canvas.dataset.drawn = String(this.count);
       this.canvas.dataset.camera = Object.values(this.camera).map((v) => v.toFixed(3)).join(" ");
@@ -272,22 +337,85 @@
     turn(yaw, pitch) {
       this.camera.yaw += yaw;
       this.camera.pitch = Math.max(-1.55, Math.min(1.55, this.camera.pitch + pitch));
-      this.draw();
+      this.moved();
     }
 
     pan(dx, dy) {
       const scale = this.camera.distance / (this.canvas.clientHeight || 400);
       this.camera.x += dx * scale;
       this.camera.y -= dy * scale;
-      this.draw();
+      this.moved();
     }
 
     zoom(factor) {
       this.camera.distance = Math.max(0.3, Math.min(20, this.camera.distance * factor));
+      this.moved();
+    }
+
+    reset() { Object.assign(this.camera, START); this.moved(); }
+
+    /* Tell of a point, by its number; -1 for none. */
+    choose(number) {
+      this.picked = number;
+      this.told ??= this.element.querySelector(".ps-picked");
+      this.ring ??= this.element.querySelector(".ps-ring");
+      this.told.hidden = this.ring.hidden = number < 0;
+      if (number >= 0) {
+        const at = [0, 1, 2].map((a) => this.place[number * 3 + a].toPrecision(4)).join(", ");
+        const names = this.value.partNames || [], part = (n) => names[n] || `part ${n + 1}`;
+        const said = [`point ${number + 1}`, `(${at})`];
+        if (this.patches) said.push(`patch ${this.patches[number] + 1}`);
+        if (this.parts) said.push(part(this.parts[number]) + (this.truth ? `, in truth ${part(this.truth[number])}` : ""));
+        if (this.weights && this.value.weightUnit) said.push(`${((this.weights[number] / 32767) * this.value.weightUnit * 100).toFixed(1)} % of probability`);
+        this.told.textContent = said.join(" · ");
+      }
       this.draw();
     }
 
-    reset() { this.camera = { ...START }; this.draw(); }
+    /* Put the ring round the chosen point. */
+    mark() {
+      if (this.picked < 0 || !this.place) return;
+      const c = this.canvas, i = this.picked * 3, wide = c.clientWidth / (this.halves() ? 2 : 1);
+      const m = this.matrix(wide / c.clientHeight), [x, y, z] = this.place.subarray(i, i + 3);
+      const w = m[3] * x + m[7] * y + m[11] * z + m[15];
+      this.ring.style.left = `${(1 + (m[0] * x + m[4] * y + m[8] * z + m[12]) / w) * wide / 2}px`;
+      this.ring.style.top = `${(1 - (m[1] * x + m[5] * y + m[9] * z + m[13]) / w) * c.clientHeight / 2}px`;
+    }
+
+    /* Save what is seen as a picture, on the ground that it is seen on. */
+    photograph() {
+      if (!this.place) return;
+      this.moving = false;
+      this.paint();
+      const c = this.canvas, copy = document.createElement("canvas");
+      [copy.width, copy.height] = [c.width, c.height];
+      const pen = copy.getContext("2d");
+      pen.fillStyle = getComputedStyle(this.element.querySelector(".ps-view") || this.element).backgroundColor;
+      pen.fillRect(0, 0, c.width, c.height);
+      pen.drawImage(c, 0, 0);
+      copy.toBlob((blob) => save(blob, "pointsmith.png"));
+    }
+
+    /* Save the points that are shown, with the colours that they have and what is known of each. */
+    write() {
+      if (!this.place) return;
+      const colours = this.colour.value === "height" ? null : this.shownColours, extra = [];
+      if (this.patches) extra.push(["ushort patch", this.patches]);
+      if (this.parts) extra.push(["ushort part", this.parts]);
+      if (this.truth) extra.push(["ushort true_part", this.truth]);
+      if (this.weights && this.value.weightUnit) extra.push(["float importance", Array.from(this.weights, (w) => ((w / 32767) * this.value.weightUnit).toPrecision(4))]);
+      const names = (this.value.partNames || []).map((name, i) => `comment part ${i} ${name.replace(/[^\x20-\x7e]/g, "?")}`);
+      const head = ["ply", "format ascii 1.0", "comment written by Pointsmith", ...names, `element vertex ${this.count}`];
+      head.push("property float x", "property float y", "property float z");
+      if (colours) head.push("property uchar red", "property uchar green", "property uchar blue");
+      head.push(...extra.map(([name]) => `property ${name}`), "end_header");
+      const rows = Array.from({ length: this.count }, (_, i) => {
+        const row = [0, 1, 2].map((a) => this.place[i * 3 + a].toPrecision(7));
+        if (colours) row.push(...[0, 1, 2].map((a) => Math.round(colours[i * 3 + a] * 255)));
+        return [...row, ...extra.map(([, values]) => values[i])].join(" ");
+      });
+      save(new Blob([[...head, ...rows].join("\n") + "\n"], { type: "text/plain" }), "pointsmith.ply");
+    }
 
     key(event) {
       const far = event.shiftKey, step = 0.12;

@@ -286,7 +286,7 @@ def _parts_answer(chosen: Chosen, given: Sample) -> list[Any]:
     found = chosen.predictor.segment([given.given], given.truth, names=[given.name])[0]
     took = time.perf_counter() - begun
     drawn = with_parts(
-        payload(found.points, len(found.points), found.patch), len(found.part_names), found.parts, given.parts
+        payload(found.points, len(found.points), found.patch), found.part_names, found.parts, given.parts
     )
     return [drawn, gr.skip(), _parts_html(chosen, found, given, took)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -16,17 +17,21 @@ LIMIT = 100_000
 TEMPLATE = """
 <div class="ps-view">
   <canvas tabindex="0" role="img" aria-label="3D point cloud"></canvas>
+  <i class="ps-ring" hidden></i>
   <p class="ps-view-message" hidden></p>
   <p class="ps-halves" hidden><span>predicted</span><span>true</span></p>
   <div class="ps-view-bar">
     <label>Colour <select class="ps-colour" aria-label="Colour">
       <option value="height">by height</option><option value="patch">by patch</option>
-      <option value="part">by part</option>
+      <option value="part">by part</option><option value="weight" hidden disabled>by importance</option>
     </select></label>
     <label>Point size <input class="ps-size" type="range" min="1" max="14" step="0.5" value="6" aria-label="Point size">
     </label>
     <button type="button" class="ps-reset">Reset view</button>
+    <button type="button" class="ps-photo" title="Save what is seen as a PNG">Picture</button>
+    <button type="button" class="ps-ply" title="Save the points shown, with their labels, as a PLY">PLY</button>
     <span class="ps-note" role="status"></span>
+    <span class="ps-picked" role="status" hidden></span>
   </div>
 </div>
 """
@@ -51,15 +56,24 @@ def part_colours(count: int) -> list[str]:
     return [_PART_COLOURS[i % len(_PART_COLOURS)] for i in range(count)]
 
 
-def with_parts(shown: dict[str, Any], count: int, parts: np.ndarray, truth: np.ndarray | None = None) -> dict[str, Any]:
-    """Return a `payload` with the part (N,) of each point, of `count` parts, and the true one beside where known."""
+def with_parts(
+    shown: dict[str, Any], names: Sequence[str], parts: np.ndarray, truth: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Return a `payload` with the part (N,) of each point, of those named, and the true one beside where known."""
 
     def packed(numbers: np.ndarray) -> str:
         return base64.b64encode(evenly(numbers).astype("<u2").tobytes()).decode("ascii")
 
-    colours = [[int(one[i : i + 2], 16) / 255 for i in (1, 3, 5)] for one in part_colours(count)]
+    colours = [[int(one[i : i + 2], 16) / 255 for i in (1, 3, 5)] for one in part_colours(len(names))]
     known = packed(truth) if truth is not None else None
-    return {**shown, "parts": packed(parts), "truth": known, "partColours": colours}
+    return {**shown, "parts": packed(parts), "truth": known, "partColours": colours, "partNames": list(names)}
+
+
+def with_weights(shown: dict[str, Any], weights: np.ndarray) -> dict[str, Any]:
+    """Return a `payload` with what each point (N,) weighs: positive where the answer rests on it, in 16 bits."""
+    most = float(np.abs(weights).max()) or 1.0
+    steps = np.rint(evenly(weights) / most * 32767).astype("<i2")
+    return {**shown, "weights": base64.b64encode(steps.tobytes()).decode("ascii"), "weightUnit": most}
 
 
 def evenly(values: np.ndarray) -> np.ndarray:

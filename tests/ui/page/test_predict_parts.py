@@ -60,7 +60,7 @@ def test_the_tab_asks_for_a_category(trained, page: PredictPage) -> None:
 def test_of_a_large_cloud_parts_and_points_are_thinned_alike() -> None:
     count = LIMIT + 7
     points = np.c_[np.arange(count), np.zeros((count, 2))].astype(np.float32)
-    drawn = with_parts(payload(points, count), 2, np.arange(count) % 2)
+    drawn = with_parts(payload(points, count), ("leg", "seat"), np.arange(count) % 2)
     shown = numbers(drawn["points"]).reshape(-1, 3)[:, 0].astype(float) * (count - 1) / 65535
     assert len(numbers(drawn["parts"])) == len(shown) == LIMIT and drawn["truth"] is None
     kept = np.linspace(0, count - 1, LIMIT).astype(int)
