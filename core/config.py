@@ -92,6 +92,10 @@ class RunConfig(Config):
         description="GiB that `auto` may take of the device, this process on the CPU; empty: what it has already and "
         "nine tenths of what is free",
     )
+    fast: bool = Field(
+        default=True,
+        description="frozen layers by the fastest arithmetic of this machine, equal up to rounding; off: the plain one",
+    )
     recompute: bool = Field(
         default=False,
         description="at least `memory: recompute`: keep only each block's input while training and make the rest again "

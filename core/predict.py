@@ -20,6 +20,7 @@ from .data.feed import to_input
 from .data.part_clouds import first_parts, prepared
 from .data.picture import ImagePreparation, as_rgb, fit, image_of, read_image
 from .errors import UserError
+from .fast.accelerate import accelerate
 from .models.grouping import farthest_points
 from .peft.part_model import TunedForParts
 from .training.device import pick_device
@@ -93,6 +94,8 @@ class Predictor:
         self.device = pick_device(device)
         self.config: AdapterConfig = adapter.config
         self.model = adapter.built.model.to(self.device).eval()
+        if self.config.run.fast:
+            accelerate(self.model, "float32", self.device)
         self._lock = threading.RLock()
 
     @classmethod

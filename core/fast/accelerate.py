@@ -24,11 +24,11 @@ def accelerate(model: Tuned, precision: str, device: torch.device) -> None:
 
     What trains, and what has no faster way, stays as it is. Names, tensors and deltas are the same after; a row of
     scale and shift behind a norm or a linear layer is computed inside of it. `Tuned.release` takes all of it off.
-    In bf16 the rest of the model still needs autocast.
+    bf16 is computed under autocast, which the rest of the model needs; without it all is float32.
     """
     plain(model)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    trunk, library = model.trunk, fastest_library(dtype, device)
+    trunk, library = model.trunk, fastest_library(device)
     for name, _ in trunk.shape.embeds:
         operation = trunk.get_submodule(name)
         if isinstance(operation, PatchEmbed) and not _trains(operation):
@@ -37,14 +37,19 @@ def accelerate(model: Tuned, precision: str, device: torch.device) -> None:
         for name in block.widths():
             operation = trunk.get_submodule(name)
             if isinstance(operation, nn.LayerNorm):
-                _with_row(operation, lambda row: Norm(dtype, row), always=dtype != torch.float32)
+                row = _take_row(operation)
+                if row is not None or dtype != torch.float32:
+                    _set(operation, Norm(dtype, row))
             elif isinstance(operation, nn.Linear) and not operation.weight.requires_grad:
-                _with_row(operation, lambda row: FrozenLinear(dtype, library, row), always=True)
+                _set(operation, FrozenLinear(dtype, library, _take_row(operation)))
         attention = trunk.get_submodule(f"{block.name}.attn")
         if isinstance(attention, Attention) and dtype != torch.float32 and device.type == "cpu":
             _set(attention, HalfAttention())
     for name, _ in trunk.shape.norms:
-        _with_row(trunk.get_submodule(name), lambda row: Norm(torch.float32, row), always=False)
+        operation = trunk.get_submodule(name)
+        row = _take_row(operation)
+        if row is not None:
+            _set(operation, Norm(torch.float32, row))
 
 
 def plain(model: Tuned) -> None:
@@ -59,14 +64,13 @@ def plain(model: Tuned) -> None:
         del operation.kernel
 
 
-def _with_row(operation: nn.Module, make: Any, *, always: bool) -> None:
-    """Give an operation the kernel that `make` makes of its scale and shift, where that is its first delta."""
-    deltas = _deltas(operation)
-    row = deltas[0] if deltas and isinstance(deltas[0], ScaleShift) and not _trains(operation) else None
-    if row is not None:
-        object.__setattr__(operation, "deltas", deltas[1:])
-    if row is not None or always:
-        _set(operation, make(row))
+def _take_row(operation: nn.Module) -> ScaleShift | None:
+    """Take an operation's scale and shift off where that is its first delta and nothing of the operation trains."""
+    first, *others = _deltas(operation) or (None,)
+    if not isinstance(first, ScaleShift) or _trains(operation):
+        return None
+    object.__setattr__(operation, "deltas", tuple(others))
+    return first
 
 
 def _set(operation: nn.Module, kernel: Any) -> None:

@@ -13,9 +13,11 @@ from ..models.tuned import tuned
 
 
 class HalfAttention:
-    """The kernel (see `tuned`) of attention on the CPU whose heads are bf16."""
+    """The kernel (see `tuned`) of attention on the CPU for heads in bf16: under autocast."""
 
     def __call__(self, operation: Attention, x: Tensor, seen: Tensor | None = None) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type):
+            return operation(x, seen)
         q, k, v = tuned(operation.heads, tuned(operation.qkv, x))
         k, v = k.to(q.dtype), v.to(q.dtype)
         mixed: Tensor = _Attend.apply(q, k, v, seen_keys(seen, k))  # type: ignore[assignment]
@@ -41,9 +43,11 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
         q, k, v, shares = ctx.saved_tensors
-        flat = [part.reshape(-1, *part.shape[2:]) for part in (q, k, v, gradients[0])]
+        flat = [part.reshape(-1, *part.shape[2:]) for part in (q, k, v, grad_outputs[0])]
         dv = torch.bmm(shares.transpose(1, 2), flat[3])
         dshares = torch.bmm(flat[3], flat[2].transpose(1, 2))
         dscores = torch.ops.aten._softmax_backward_data(dshares, shares, -1, shares.dtype)

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..peft.scale_shift import ScaleShift
-from .multiply import Library, multiply
+from .multiply import Library, computed_in, multiply
+
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 _SAFE = 0.1
 """Least |gamma| that an output may be divided by to find what it was before scale and shift."""
@@ -21,26 +23,28 @@ _ROWS = 128
 class FrozenLinear:
     """The kernel (see `tuned`) of a linear layer whose weight does not train; its bias may.
 
-    Computes in `dtype`, for which a copy of the weight is kept where that is not its own.
+    Computes in `dtype` under autocast, and then keeps a copy of the weight in it.
     """
 
     def __init__(self, dtype: torch.dtype, library: Library, scale_shift: ScaleShift | None = None) -> None:
-        self.dtype, self.library, self.scale_shift = dtype, library, scale_shift
+        self.dtype, self.scale_shift = dtype, scale_shift
+        self.library: Library = library
         self._copy: tuple[Any, Tensor] | None = None
 
     def __call__(self, operation: nn.Linear, x: Tensor) -> Tensor:
         row = self.scale_shift
         if row is None:
-            return _Linear.apply(x, self._weight(operation.weight), operation.bias, self.library)  # type: ignore[return-value]
+            weight = self.prepared(operation.weight, computed_in(self.dtype, x))
+            return _Linear.apply(x, weight, operation.bias, self.library)  # type: ignore[return-value]
         return _ScaledLinear.apply(x, operation.weight, operation.bias, row.gamma, row.beta, self)  # type: ignore[return-value]
 
-    def _weight(self, weight: Tensor) -> Tensor:
+    def prepared(self, weight: Tensor, dtype: torch.dtype) -> Tensor:
         """Return the weight in `dtype`: the copy of before unless the weight has been filled anew since."""
-        if weight.dtype == self.dtype:
+        if weight.dtype == dtype:
             return weight.detach()
         key = (weight.data_ptr(), weight.device, None if weight.is_inference() else weight._version)
         if self._copy is None or self._copy[0] != key:
-            self._copy = (key, weight.detach().to(self.dtype))
+            self._copy = (key, weight.detach().to(dtype))
         return self._copy[1]
 
 
@@ -54,8 +58,10 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (dy,) = gradients
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (dy,) = grad_outputs
         dx = multiply(dy, ctx.weight.t(), None, ctx.library).to(ctx.dtype) if ctx.needs_input_grad[0] else None
         bias = dy.flatten(0, -2).sum(dim=0, dtype=torch.float32) if ctx.needs_input_grad[2] else None
         return dx, None, bias, None
@@ -74,22 +80,24 @@ class _ScaledLinear(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gamma: Tensor, beta: Tensor, kernel: FrozenLinear
     ) -> Tensor:
         ctx.weight, ctx.kernel, ctx.dtype = weight.detach(), kernel, x.dtype
-        dtype, library = kernel.dtype, kernel.library
+        dtype, library = computed_in(kernel.dtype, x), kernel.library
         x = x.to(dtype)
         ctx.from_output = not x.is_cuda and bool(gamma.abs().min() >= _SAFE)
         if ctx.from_output:
             shift = beta if bias is None else torch.addcmul(beta, bias, gamma)
             kept = z = multiply(x, (weight * gamma[:, None]).to(dtype), shift.to(dtype), library)
         else:
-            kept = multiply(x, kernel._weight(weight), None if bias is None else bias.to(dtype), library)
+            kept = multiply(x, kernel.prepared(weight, dtype), None if bias is None else bias.to(dtype), library)
             z = torch.addcmul(beta.to(dtype), kept, gamma.to(dtype))
         ctx.save_for_backward(kept, gamma, beta)
         return z
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (dz,) = gradients
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (dz,) = grad_outputs
         kept, gamma, beta = ctx.saved_tensors
         dx = None
         if ctx.needs_input_grad[0]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..durable import write_synced
 from ..models.weight_files import cache_dir
+from ..schema import is_mapping
 
 Library = Literal["torch", "onednn"]
 """torch: what `F.linear` takes, on x86 MKL for float32; onednn: oneDNN, on x86 often faster where it is not Intel's."""
@@ -27,15 +28,15 @@ _ROWS, _INPUTS, _OUTPUTS, _ROUNDS = 1024, 384, 1024, 5
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None, library: Library) -> Tensor:
     """Return x Wᵀ + b for x (…, I) and weight (O, I) of any strides, all of one dtype; no gradient."""
-    if library == "onednn" and x.numel():
+    if library == "onednn" and x.dtype == torch.float32 and x.numel():  # in bf16 `F.linear` takes oneDNN itself
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)
 
 
-def fastest_library(dtype: torch.dtype, device: torch.device) -> Library:
-    """Return what multiplies fastest here; on the CPU measured in about 20 ms, once for a machine and its threads."""
-    if device.type != "cpu" or dtype != torch.float32 or not torch.backends.mkldnn.is_available():
-        return "torch"  # in bf16 `F.linear` takes oneDNN itself
+def fastest_library(device: torch.device) -> Library:
+    """Return what multiplies float32 fastest; on the CPU measured within 20 ms, once for a machine and its threads."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return "torch"
     path = cache_dir() / "linear.json"
     key = f"torch {torch.__version__}, {_processor()}, {torch.get_num_threads()} threads"
     known = _read(path)
@@ -51,10 +52,10 @@ def fastest_library(dtype: torch.dtype, device: torch.device) -> Library:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {name: str(value) for name, value in found.items()} if is_mapping(found) else {}
 
 
 def _processor() -> str:
@@ -64,6 +65,11 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     return ", ".join(facts.get(name, "") for name in ("model name", "cpu family", "model"))
+
+
+def computed_in(dtype: torch.dtype, x: Tensor) -> torch.dtype:
+    """Return `dtype` under autocast, else float32: a run in bf16 is scored in float32, as the plain path does."""
+    return dtype if torch.is_autocast_enabled(x.device.type) else torch.float32
 
 
 @torch.no_grad()

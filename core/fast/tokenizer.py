@@ -6,16 +6,21 @@ Nothing of it is kept but the tokens; the plain one makes 16 MB of features on t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..models.patch_embed import PatchEmbed
 from .linear import column_sums
-from .multiply import Library, multiply
+from .multiply import Library, computed_in, multiply
 
-_GROUPS = 64
-"""Groups at a time."""
+# pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+M = TypeVar("M", bound=nn.Module)
+
+_GROUPS = {"cpu": 64, "cuda": 4096}
+"""Groups at a time: what fits into a processor's cache, or fills a GPU."""
 
 _KEPT_BYTES = 2**29
 """As much may be kept of the features between the statistics of the second batch norm and what follows it."""
@@ -25,7 +30,8 @@ _LEAST_SCALE = 1e-20
 
 
 class FrozenEmbed:
-    """The kernel (see `tuned`) of a `PatchEmbed` of points of which nothing trains; computes in `dtype`.
+    """The kernel (see `tuned`) of a `PatchEmbed` of points of which nothing trains; computes in `dtype`
+    under autocast.
 
     Batch norms in training mode take the batch's statistics and move their own as `nn.BatchNorm1d` does. Those of the
     first follow from the mean and covariance of the points alone; those of the second need a pass over its features,
@@ -33,14 +39,17 @@ class FrozenEmbed:
     """
 
     def __init__(self, dtype: torch.dtype, library: Library) -> None:
-        self.dtype, self.library = dtype, library
+        self.dtype = dtype
+        self.library: Library = library
 
     def __call__(self, operation: PatchEmbed, groups: Tensor) -> Tensor:
         b, g, k, inputs = groups.shape
         if operation.written_out or inputs != 3 or (groups.requires_grad and torch.is_grad_enabled()):
-            return operation(groups).float()
+            with torch.autocast(groups.device.type, enabled=False):  # in bf16 a maximum takes another of near equals
+                return operation(groups.float())
+        dtype = computed_in(self.dtype, groups)
         with torch.no_grad(), torch.autocast(groups.device.type, enabled=False):
-            tokens = _Pass(operation, self.dtype, self.library).embed(groups.reshape(b * g, k, 3).float())
+            tokens = _Pass(operation, dtype, self.library).embed(groups.reshape(b * g, k, 3).float())
             return operation.reduce_dim(tokens).view(b, g, -1)
 
 
@@ -48,7 +57,8 @@ class _Layer:
     """A linear layer made ready: weight (O, I) and bias (O,) in the dtype of the products, from float64."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None, dtype: torch.dtype, library: Library) -> None:
-        self.weight, self.library = weight.to(dtype), library
+        self.weight = weight.to(dtype)
+        self.library: Library = library
         self.bias = None if bias is None else bias.to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -59,13 +69,15 @@ class _Pass:
     """One pass of groups (M, K, 3) through a tokenizer: M groups of K points."""
 
     def __init__(self, operation: PatchEmbed, dtype: torch.dtype, library: Library) -> None:
-        self.dtype, self.library = dtype, library
-        self.first, self.norm1, _, self.second = operation.local
-        self.joined, self.norm2, _, self.last = operation.merged
+        self.dtype = dtype
+        self.library: Library = library
+        self.first, self.second = _part(operation.local, 0, nn.Linear), _part(operation.local, 3, nn.Linear)
+        self.joined, self.last = _part(operation.merged, 0, nn.Linear), _part(operation.merged, 3, nn.Linear)
+        self.norm1, self.norm2 = (_part(part, 1, nn.BatchNorm1d) for part in (operation.local, operation.merged))
 
     def embed(self, groups: Tensor) -> Tensor:
         """Return tokens (M, D) float32."""
-        chunks = groups.split(_GROUPS)
+        chunks = groups.split(_GROUPS.get(groups.device.type, 4096))
         # The second norm is |scale| * p + shift of p = sign(scale) * (features - origin), and sign and origin are known
         # before its statistics are. The origin is near the mean, so that squares about it do not cancel.
         sign = torch.where(self.norm2.weight < 0, -1.0, 1.0).double()
@@ -96,9 +108,10 @@ class _Pass:
         each = self._layer(weight[:, width:], None)
 
         def features(some: Tensor) -> Tensor:
+            m, k, _ = some.shape
             x = second(first(some.flatten(0, 1).to(self.dtype)).relu_())
-            pooled = x.unflatten(0, some.shape[:2]).amax(dim=1)
-            return each(x).unflatten(0, some.shape[:2]).add_(whole(pooled)[:, None])
+            pooled = x.view(m, k, -1).amax(dim=1)
+            return each(x).view(m, k, -1).add_(whole(pooled)[:, None])
 
         return features
 
@@ -121,19 +134,25 @@ class _Pass:
         self, chunks: Sequence[Tensor], features: Callable[[Tensor], Tensor], kept: list[Tensor] | None
     ) -> tuple[Tensor, Tensor]:
         """Return mean and variance (C,) float64 of p over all points; what was made is appended to `kept`."""
-        total, squares, rows = 0.0, 0.0, 0
+        sums = torch.zeros(2, len(self.joined.weight), dtype=torch.float64, device=self.joined.weight.device)
+        rows = 0
         for some in chunks:
             p = features(some)
-            sums = column_sums(p.flatten(0, 1), p.flatten(0, 1))
-            total, squares, rows = total + sums[0].double(), squares + sums[1].double(), rows + len(p) * p.shape[1]
+            sums += torch.stack(column_sums(p.flatten(0, 1), p.flatten(0, 1)))
+            rows += len(p) * p.shape[1]
             if kept is not None:
                 kept.append(p)
-        assert isinstance(total, Tensor) and isinstance(squares, Tensor)
-        mean = total / rows
-        return mean, squares / rows - mean * mean
+        mean, square = sums / rows
+        return mean, square - mean * mean
 
     def _layer(self, weight: Tensor, bias: Tensor | None) -> _Layer:
         return _Layer(weight, bias, self.dtype, self.library)
+
+
+def _part(parts: nn.Sequential, place: int, kind: type[M]) -> M:
+    found = parts[place]
+    assert isinstance(found, kind), f"a tokenizer of other parts: {found}"
+    return found
 
 
 def _buffer(norm: nn.BatchNorm1d, name: str) -> Tensor:

@@ -17,6 +17,7 @@ from ..config import RunConfig
 from ..data.dataset import Dataset
 from ..errors import Diverged, UserError
 from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
+from ..fast.accelerate import accelerate
 from .answers import write_answers
 from .checkpoint import Checkpoints, State
 from .choice import DryRun, choose
@@ -72,6 +73,8 @@ class Trainer:
         self.precision = pick_precision(config.precision, device)
         self.built = build(config, len(dataset.classes), sum(map(len, dataset.part_names)))
         self.model = self.built.model.to(device)
+        if config.fast:
+            accelerate(self.model, self.precision, device)
         self.gradients = Gradients(self.model, self.task, self.precision, device)
         self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
         self.checkpoints = Checkpoints(folder)
