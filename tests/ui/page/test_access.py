@@ -22,6 +22,8 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.store import RunStore
 
 HERE = "http://127.0.0.1:7860"
+OF_THE_API = ("cancel", "events", "predict", "predict_file", "status", "submit")
+"""What programs may call by name."""
 PASSWORDS = {"ada": "ada's password", "ben": "ben's password"}
 
 
@@ -64,7 +66,8 @@ def locked(store: RunStore, roots: tuple[Path, ...] = ()) -> Access:
 @pytest.fixture(scope="module")
 def page(store: RunStore) -> Iterator[TestClient]:
     """The page with two accounts, nobody inside."""
-    with TestClient(application(store, store.data_dir, locked(store)), base_url=HERE) as client:
+    browser = {"accept": "text/html, */*"}  # programs are answered otherwise
+    with TestClient(application(store, store.data_dir, locked(store)), base_url=HERE, headers=browser) as client:
         yield client
 
 
@@ -271,14 +274,18 @@ def test_the_page_s_functions_check_too(outside: TestClient, ada_s: Run, store: 
     ben = enter(outside, "ben")
     found = functions(ben)
     asked = 0
-    for name in ("refresh", "_open", "lambda", "sample", "uploaded", "fit", "choose", "first", "_moved"):
+    for name in ("refresh", "_open", "lambda", "sample", "uploaded", "fit", "choose", "first", "_moved", *OF_THE_API):
         for at, one in enumerate(found.get(name, []) + found.get(f"{name}_1", [])):
             data = [ada_s.id for _ in one["inputs"]]
             event = {"id": ada_s.id, "run": ada_s.id, "adapter": ada_s.id, "data": ""}
-            body = {"data": data, "fn_index": one["id"], "session_hash": f"s{at}", "event_data": event}
+            session = f"{name}{at}"
+            body = {"data": data, "fn_index": one["id"], "session_hash": session, "event_data": event}
             if queued:
                 joined = ben.post("/gradio_api/queue/join", json=body)
-                told = joined.text
+                assert joined.status_code == 200, joined.text
+                # The answer comes by the stream, which ends with the session's last event.
+                told = ben.get(f"/gradio_api/queue/data?session_hash={session}").text
+                assert "process_completed" in told
             else:
                 told = ben.post("/gradio_api/run/predict", json=body).text
             assert "Secret of Ada" not in told and "Ada's" not in told and "Traceback" not in told
@@ -362,11 +369,12 @@ def test_a_run_names_no_other_place(store: RunStore, part: dict[str, Any]) -> No
 
 
 def test_nothing_of_gradio_tells_or_keeps_more_than_it_must(outside: TestClient) -> None:
-    """No recorded runs in the browser, no public function, no MCP server, no API page."""
+    """No recorded runs in the browser, no public function but those of the API, no MCP server, no API page."""
     ada = enter(outside, "ada")
     config = ada.get("/config").json()
-    assert ada.get("/gradio_api/info").json()["named_endpoints"] == {}
-    assert {one["api_visibility"] for one in config["dependencies"]} == {"private"}
+    named = set(ada.get("/gradio_api/info").json()["named_endpoints"])
+    assert named == {f"/{name}" for name in OF_THE_API}
+    assert {one["api_name"] for one in config["dependencies"] if one["api_visibility"] != "private"} == set(OF_THE_API)
     assert config.get("run_history") in (False, None) and not config.get("mcp_server")
     assert ada.get("/gradio_api/mcp/").status_code in (404, 405)
     assert ada.get("/docs").status_code == 404 and ada.get("/openapi.json").status_code == 404
