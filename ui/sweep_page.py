@@ -110,7 +110,7 @@ class SweepPage:
                     self.axes.append(
                         gr.Dropdown(
                             [("–", ""), *keys],
-                            value="",
+                            value=None,
                             label="Setting" if not number else None,
                             show_label=not number,
                             info="any setting of the form" if not number else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from ..worker.upload_room import UploadRoom
 from . import pieces
 from .command import command_line
 from .form import PARTS, Form, Setting, from_config, to_content
+from .measured import measured
 from .path_bar import GO, path, step_of
 from .review import amounts, check_files, sizes, warnings, weights_told, workers_told
 
@@ -231,6 +232,8 @@ class TrainPage:
     def _review(self) -> None:
         with gr.Group(elem_classes="ps-card ps-review", elem_id="step-review"):
             self.review = pieces.panel("review", "")
+            self.measured = pieces.panel("measured", "")
+            self.measure = gr.Button("Measure memory and time", size="sm", elem_id="measure")
             self.name = gr.Textbox(label="Name of the run", placeholder="made from method and data", max_lines=1)
             self.start = gr.Button("Start training", variant="primary", elem_id="start", size="lg")
             self.problem = pieces.panel("problem", "")
@@ -257,10 +260,10 @@ class TrainPage:
             repeat = pieces.code(command_line(config), "Command line") + pieces.code(config.to_yaml(), "YAML")
             shown, trainable = self._review_html(config)
             said["review"] = f"{trainable} parameters to train"
-            return [shown, "", repeat, draft, path(said)]
+            return [shown, "", repeat, draft, path(said), ""]
         except UserError as error:
             bar = path(said, step_of(error))
-            return [_NOTHING_YET, pieces.notice("error", [str(error)]), "", draft, bar]
+            return [_NOTHING_YET, pieces.notice("error", [str(error)]), "", draft, bar, ""]
 
     def _review_html(self, config: RunConfig) -> tuple[str, str]:
         """Return the review, and the number of trainable parameters for the path."""
@@ -278,6 +281,14 @@ class TrainPage:
         told += weights_told(config)
         said = pieces.notice("info", told) + pieces.notice("warning", [*warnings(config), *workers_told(self.store)])
         return _REVIEW + shown + said, f"{about}{found.trainable:,}"
+
+    def _measure(self, *values: Any) -> Iterator[str]:
+        """Say that it is measured, then what was measured. It costs nothing but a process, whatever the page does."""
+        yield '<p class="ps-quiet" role="status">Making dry steps in a process of its own …</p>'
+        try:
+            yield measured(self.read(values))
+        except UserError as error:
+            yield pieces.notice("error", [str(error)])
 
     def _switch(self, part: str, kind: str) -> list[Any]:
         """Show the sub-forms of the chosen kind."""
@@ -300,8 +311,8 @@ class TrainPage:
             return [gr.skip()] * (len(self.inputs) + 2)
         try:
             config = reread(Path(name))
-        except UserError as error:
-            raise gr.Error(str(error), title="File", print_exception=False) from error
+        except UserError as error:  # said in place: an error of the event would mark every field of the form
+            return [pieces.notice("error", [str(error)]), None, *[gr.skip()] * len(self.inputs)]
         told = f"Filled from {Path(name).name}. Files that it names may lie elsewhere on this machine."
         return [f'<p class="ps-about">{escape(told)}</p>', None, *self.fill(config)]
 
@@ -318,11 +329,11 @@ class TrainPage:
             try:
                 before = parse_config(content, "The form")
             except UserError as error:
-                raise gr.Error(str(error), title="Recipe", print_exception=False) from error
+                return [pieces.notice("error", [str(error)]), *[gr.skip()] * len(self.inputs)]
         try:
             after = aims()[str(event.key)].apply(before)  # type: ignore[attr-defined]
         except UserError as error:
-            raise gr.Error(str(error), title="Recipe", print_exception=False) from error
+            return [pieces.notice("error", [str(error)]), *[gr.skip()] * len(self.inputs)]
         filled = self.fill(after)
         of_data = {0, *(len(PARTS) + at for at, key in enumerate(self.keys) if key.startswith("data."))}
         aim = aims()[str(event.key)]  # type: ignore[attr-defined]
@@ -364,7 +375,7 @@ class TrainPage:
     def wire(self, draft: gr.BrowserState) -> None:
         """Connect what happens inside this tab; starting is connected by the page, which knows the other tabs."""
         quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        self.previewed = [self.review, self.problem, self.repeat, draft, self.path]
+        self.previewed = [self.review, self.problem, self.repeat, draft, self.path, self.measured]
         for part in PARTS:
             columns = [column for _, column in self.sections[part]]
             self.kinds[part].change(  # type: ignore[attr-defined]
@@ -377,6 +388,15 @@ class TrainPage:
         typed = [one.change if isinstance(one, gr.Textbox) else one.input for one in self.inputs]  # type: ignore[attr-defined]
         gr.on(
             [*typed, self.refresh.click], self.preview, self.inputs, self.previewed, trigger_mode="always_last", **quiet
+        )
+        self.measure.click(
+            self._measure,
+            self.inputs,
+            self.measured,
+            show_progress="hidden",
+            api_visibility="private",
+            trigger_mode="once",
+            concurrency_id="measure",
         )
         chosen = self.recipe.input(self._load_recipe, self.recipe, [self.summary, *self.inputs], **quiet)
         chosen.then(self.preview, self.inputs, self.previewed, **quiet)
