@@ -16,6 +16,11 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "startup": (".startup", "whole processes: --help, methods, imports, the first label"),
     "scaling": (".scaling", "grouping and forward pass over points, groups, batch, threads"),
     "moa_micro": (".moa_micro", "the mixture of adapters beside the paper's code, time and kept memory"),
+    "predict_b1": (".predict_b1", "one cloud to its label, in float32 and bf16, beside the reference model"),
+    "predict_b32": (".predict_b32", "32 clouds to their labels, beside the reference model"),
+    "multi_adapter": (".multi_adapter", "a batch of 32 adapters beside one adapter; changing adapters; memory"),
+    "cold_start": (".cold_start", "a new process to the first answer of an adapter, no compiler in reach"),
+    "probe_cached": (".probe_cached", "a probe's step on kept features beside clouds and the reference"),
 }
 
 

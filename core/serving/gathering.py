@@ -42,7 +42,8 @@ class Gatherer:
     """One thread takes requests in the order of their arrival, each with those behind it that go with it.
 
     So however many visitors there are, one batch of at most `most_inputs` is computed at a time, and memory is that of
-    one batch. A batch that is not full waits `patience` seconds for others, counted from its first request.
+    one batch. While visitors come in numbers, a batch that is not full waits `patience` seconds for others, counted from
+    its first request; a lone visitor waits for nobody.
     """
 
     def __init__(self, work: Work, *, most_inputs: int = 8, most_waiting: int = 128, patience: float = 0.002) -> None:
@@ -51,6 +52,7 @@ class Gatherer:
         self._changed = Condition()
         self._thread: Thread | None = None
         self._closed = False
+        self._crowd = False
 
     def ask(self, family: Family, held: Held, inputs: Tensor) -> Answer:
         """Return the answer to inputs (k, …), k of any size, when it is there. UserError when too many wait already."""
@@ -102,13 +104,14 @@ class Gatherer:
                 self._changed.wait()
             until = self._waiting[0].since + self.patience
             batch = self._fitting()
-            while sum(len(one.inputs) for one in batch) < self.most_inputs and not self._closed:
+            while self._crowd and sum(len(one.inputs) for one in batch) < self.most_inputs and not self._closed:
                 left = until - time.perf_counter()
                 if left <= 0:
                     break
                 self._changed.wait(left)
                 batch = self._fitting()
             self._waiting = [one for one in self._waiting if one not in batch]
+            self._crowd = len(batch) > 1 or bool(self._waiting)
             return batch
 
     def _fitting(self) -> list[Asked]:
