@@ -1,4 +1,4 @@
-"""The older part of a long run's events, packed: blobs in Redis that take a tenth of the stream's room.
+"""The older part of a long run's events, packed: blobs in Redis that take a third of the stream's room or less.
 
 A stream keeps some thousand entries; what is older stands in a list beside it, each blob some thousand lines. Whoever
 reads from the beginning gets both; whoever follows a run needs the stream alone.
