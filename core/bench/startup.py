@@ -8,7 +8,7 @@ import sys
 import tempfile
 from functools import partial
 
-from .harness import Candidate, Cell, Options, Report, compare
+from .harness import TIMES, Candidate, Cell, Options, Report, compare, times
 
 BEGINNINGS = {
     # what: arguments of the interpreter
@@ -35,15 +35,10 @@ def run(options: Options) -> Report:
     chosen = {what: words for what, words in BEGINNINGS.items() if what in SMALL or not options.small}
     with tempfile.TemporaryDirectory(prefix="startup-") as folder:
         candidates = [Candidate(what, partial(_begin, words, folder)) for what, words in chosen.items()]
-        processor = compare(candidates, rounds=options.rounds, clock="children")
-        wall = compare(candidates, rounds=options.rounds, clock="wall", warmup=0)
-    table: list[list[Cell]] = [
-        [one.name, one.least_ms, one.median_ms, other.least_ms, other.median_ms]
-        for one, other in zip(processor, wall, strict=True)
-    ]
-    columns = ("what", "least processor ms", "median", "least wall ms", "median")
+        timings = compare(candidates, rounds=options.rounds, clock="children")
+    table: list[list[Cell]] = [[one.name, *times(one)] for one in timings]
     notes = ("One thread. The first process of each fills caches and is not counted.",)
-    return Report("startup", "whole processes", columns, table, notes)
+    return Report("startup", "whole processes, processor time", ("what", *TIMES), table, notes)
 
 
 def _begin(words: tuple[str, ...], folder: str) -> None:
