@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -26,12 +26,11 @@ from ..core.predict import Prediction, Predictor, Segmentation
 from ..core.serving.server import Server
 from . import pieces
 from .address import address
+from .predict_tools import MESH_POINTS, Given, Tools, many, matters, pasted, table
 from .samples import Sample, Samples
 from .shelf import Found, Shelf
 from .viewer import part_colours, payload, viewer, with_parts
 
-MESH_POINTS = 8192
-"""Points taken from an uploaded mesh's surface."""
 SHOWN_PIXELS = 1024
 """The longer side of an image as it is sent to the browser, at most."""
 
@@ -70,7 +69,9 @@ class PredictPage:
         self._lock = Lock()
         with gr.Row(elem_classes="ps-split"):
             with gr.Column(scale=3, min_width=320):
-                self.viewer = viewer("viewer")
+                with gr.Row(elem_classes="ps-linked"):
+                    self.viewer = viewer("viewer")
+                    self.beside = viewer("viewer-beside", visible=False)
                 self.picture = gr.Image(
                     visible=False,
                     interactive=False,
@@ -83,7 +84,8 @@ class PredictPage:
                 )
             with gr.Column(scale=2, min_width=320, elem_classes="ps-side"):
                 self._choices()
-        self.shown = [self.viewer, self.picture, self.answer]
+        self.given = gr.State(None)
+        self.shown = [self.viewer, self.picture, self.answer, self.given]
         self.fitted = [self.label, self.viewer, self.picture, self.upload, self.upload_image, self.category]
 
     def _choices(self) -> None:
@@ -131,7 +133,9 @@ class PredictPage:
                 elem_id="upload-image",
                 size="md",
             )
+            self.matters = gr.Button("What matters?", elem_id="matters", size="md")
         self.answer = pieces.panel("answer", _nothing() if self._folders else "")
+        self.tools = Tools()
         with gr.Accordion(
             "Use an adapter of the Hub, or a folder", open=False, elem_classes="ps-card", visible=self._folders
         ):
@@ -202,7 +206,7 @@ class PredictPage:
             drawn = self.samples.draw(chosen.run, None if label == _ANY else label)
             if of_parts:
                 return _parts_answer(chosen, drawn)
-            return _answer(chosen, drawn.given, drawn.name, drawn.truth)
+            return _answer_of(chosen, Given(drawn.given, drawn.name, drawn.truth))
         except UserError as error:
             return _problem(error)
 
@@ -216,13 +220,64 @@ class PredictPage:
                 given = read_untrusted_image(path)
             else:
                 given = read_untrusted(path, MESH_POINTS, 0)
-            if chosen.predictor.answers == "parts":
-                return _parts_answer(chosen, Sample(given, category or chosen.predictor.classes[0], path.name))
-            return _answer(chosen, given, path.name, None)
+            return _answer_of(chosen, Given(given, path.name, category=category))
         except UserError as error:
             return _problem(error)
         finally:
             Path(upload).unlink(missing_ok=True)
+
+    def pasted(self, run_id: str | None, folder: str, text: str, category: str | None = None) -> list[Any]:
+        """Predict pasted points; return what viewer, picture and answer show."""
+        try:
+            chosen = self._load(run_id, folder)
+            require_modality("points.xyz", chosen.predictor.modality)
+            return _answer_of(chosen, Given(pasted(text), "pasted points", category=category))
+        except UserError as error:
+            return _problem(error)
+
+    def weigh(self, run_id: str | None, folder: str, given: Given | None) -> list[Any]:
+        """Return what viewer, picture and answer show of how much each patch of the last input matters."""
+        try:
+            if given is None:
+                raise UserError("Nothing has been answered yet", remedy="Try a sample, or upload a file")
+            chosen = self._load(run_id, folder)
+            before = _answer_of(chosen, given)
+            cloud, picture, told = matters(chosen.predictor, given)
+            return [cloud or gr.skip(), picture or gr.skip(), f"{before[2]}{told}", gr.skip()]
+        except UserError as error:
+            return _problem(error)
+
+    def others(self, chosen: str | None) -> Any:
+        """Return the update of the menu of second adapters, with a way back to none."""
+        try:
+            found = self.shelf.listed()
+        except UserError as error:
+            raise gr.Error(str(error), title="Predict", print_exception=False) from error
+        return gr.update(choices=[("none", ""), *found], value=chosen or "")
+
+    def ask_second(self, second: str | None, given: Given | None) -> list[Any]:
+        """Return what the second viewer and its answer show of the last input; hidden where no second is chosen."""
+        if not second:
+            return [gr.update(visible=False), ""]
+        if given is None:
+            return [gr.update(visible=False), pieces.notice("info", ["Try a sample, or upload a file."])]
+        try:
+            cloud, _, said, _ = _answer_of(self._load(second, ""), given)
+        except UserError as error:
+            return [gr.update(visible=False), pieces.notice("error", [str(error)])]
+        clouds = isinstance(cloud, dict)
+        return [gr.update(value=cloud if clouds else None, visible=clouds), said]
+
+    def many(self, run_id: str | None, folder: str, files: list[str] | None) -> Iterator[str]:
+        """Yield the table of answers of many files as it grows."""
+        try:
+            if not files:
+                raise UserError("There are no files", remedy="Drop some above")
+            chosen = self._load(run_id, folder)
+            for rows in many(chosen.predictor, [Path(one) for one in files]):
+                yield table(rows, chosen.predictor.classes, len(files))
+        except UserError as error:
+            yield pieces.notice("error", [str(error)])
 
     def fit(self, run_id: str | None, folder: str, label: str | None) -> list[Any]:
         """Return the updates of what depends on the adapter: the menu of samples, and viewer or picture."""
@@ -244,7 +299,7 @@ class PredictPage:
         """Show a sample on the first visit, where there is an adapter; leave later visits as they are."""
         shown = cloud or picture
         if shown or not run_id:
-            return [gr.skip(), gr.skip(), gr.skip() if shown else _nothing()]
+            return [gr.skip(), gr.skip(), gr.skip() if shown else _nothing(), gr.skip()]
         return self.sample(run_id, folder, _ANY)
 
     def wire(self) -> None:
@@ -256,16 +311,40 @@ class PredictPage:
             "show_progress_on": self.answer,
             "api_visibility": "private",
         }
-        which, shown = [self.adapter, self.folder], self.shown
+        which, shown, tools = [self.adapter, self.folder], self.shown, self.tools
+        second = [[tools.beside, self.given], [self.beside, tools.second]]
         sample, uploaded = (self._lend(one) if self._lend else one for one in (self.sample, self.uploaded))
-        gr.on([self.another.click, self.label.input], sample, [*which, self.label], shown, **slow)
+        weigh, ask_second = (self._lend(one) if self._lend else one for one in (self.weigh, self.ask_second))
+        quick = {**slow, "show_progress": "hidden"}
+        drawn = gr.on([self.another.click, self.label.input], sample, [*which, self.label], shown, **slow)
+        drawn.then(ask_second, *second, **quick)
+        tools.box.expand(
+            self.others, tools.beside, tools.beside, queue=False, show_progress="hidden", api_visibility="private"
+        )
+        tools.beside.input(ask_second, *second, **slow)
+        self.matters.click(weigh, [*which, self.given], shown, **slow)
         for upload in (self.upload, self.upload_image):
             # Files are read in processes of their own, each with its memory.
             reading = {**slow, "concurrency_id": "uploads", "concurrency_limit": 2}
-            upload.upload(uploaded, [*which, upload, self.category], shown, **reading)
+            read = upload.upload(uploaded, [*which, upload, self.category], shown, **reading)
+            read.then(ask_second, *second, **quick)
+        read = tools.paste.click(self.pasted, [*which, tools.text, self.category], shown, **reading)
+        read.then(ask_second, *second, **quick)
+        lasting = {**reading, "concurrency_id": "many", "show_progress": "hidden"}
+        going = tools.go.click(self.many, [*which, tools.files], tools.rows, **lasting)
+        tools.halt.click(None, None, None, cancels=[going], api_visibility="private")
         changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)
-        changed.then(sample, [*which, self.label], shown, **slow)
+        changed.then(sample, [*which, self.label], shown, **slow).then(ask_second, *second, **quick)
         self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")
+
+
+def _answer_of(chosen: Chosen, given: Given) -> list[Any]:
+    """Return what viewer, picture and answer show of an input, and the input itself, to be asked of others."""
+    if chosen.predictor.answers == "parts":
+        category = given.category if given.category in chosen.predictor.classes else chosen.predictor.classes[0]
+        return _parts_answer(chosen, Sample(given.what, category, given.name))
+    require_modality("given.xyz" if given.what.ndim == 2 else "given.png", chosen.predictor.modality)
+    return [*_answer(chosen, given.what, given.name, given.truth), given]
 
 
 def _answer(chosen: Chosen, given: np.ndarray, name: str, truth: str | None) -> list[Any]:
@@ -288,7 +367,8 @@ def _parts_answer(chosen: Chosen, given: Sample) -> list[Any]:
     drawn = with_parts(
         payload(found.points, len(found.points), found.patch), found.part_names, found.parts, given.parts
     )
-    return [drawn, gr.skip(), _parts_html(chosen, found, given, took)]
+    asked = Given(given.given, given.name, category=given.truth)
+    return [drawn, gr.skip(), _parts_html(chosen, found, given, took), asked]
 
 
 def _parts_html(chosen: Chosen, found: Segmentation, given: Sample, took: float) -> str:
@@ -318,7 +398,7 @@ def _parts_html(chosen: Chosen, found: Segmentation, given: Sample, took: float)
 
 
 def _problem(error: UserError) -> list[Any]:
-    return [gr.skip(), gr.skip(), pieces.notice("error", [str(error)])]
+    return [gr.skip(), gr.skip(), pieces.notice("error", [str(error)]), gr.skip()]
 
 
 def _seen(prediction: Prediction) -> str:

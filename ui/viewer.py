@@ -37,13 +37,17 @@ TEMPLATE = """
 """
 
 
-def viewer(elem_id: str) -> gr.HTML:
-    """Return the viewer component; its value is a `payload` or None."""
+def viewer(elem_id: str, visible: bool = True) -> gr.HTML:
+    """Return the viewer component; its value is a `payload` or None.
+
+    The cameras of viewers within one element of the class ps-linked move together.
+    """
     return gr.HTML(
         None,
         html_template=TEMPLATE,
         js_on_load="window.pointsmithViewer(element, props, watch);",
         elem_id=elem_id,
+        visible=visible,
         apply_default_css=False,
     )
 

@@ -47,7 +47,7 @@ def test_an_upload_is_answered_or_refused(trained: tuple[Path, Any], page: Predi
     root, _ = trained
     folder = str(root / "run" / "adapter")
     shutil.copy(root / "photos" / "light" / "1.png", tmp_path / "mine.png")
-    _, picture, said = page.uploaded(None, folder, str(tmp_path / "mine.png"))
+    _, picture, said, _ = page.uploaded(None, folder, str(tmp_path / "mine.png"))
     assert picture.size == (22, 18) and "mine.png" in said and "seen by the model as 16 × 16 pixels" in said
     assert not (tmp_path / "mine.png").exists()
     for name, reason in {"scan.ply": "this adapter reads images", "torn.jpg": "cannot be read as an image"}.items():

@@ -32,7 +32,7 @@ def test_a_sample_shows_its_parts_beside_the_true_ones(trained, page: PredictPag
     root, run = trained
     chosen = Chosen(Predictor.load(root / "run" / "adapter"), run)
     monkeypatch.setattr(page, "_load", lambda *_: chosen)
-    drawn, _, said = page.sample(None, "", "lollipop")
+    drawn, _, said, _ = page.sample(None, "", "lollipop")
     assert len(numbers(drawn["parts"])) == len(numbers(drawn["truth"])) == 64
     assert set(numbers(drawn["truth"]).tolist()) == {0, 1} and len(drawn["partColours"]) == 2
     assert "stick" in said and "ball" in said and "mIoU of this cloud" in said and said.count("ps-swatch") == 2
@@ -42,10 +42,10 @@ def test_an_upload_is_answered_for_its_category(trained, page: PredictPage, tmp_
     root, _ = trained
     folder = str(root / "run" / "adapter")
     shutil.copy(root / "tools" / "hammer" / "1.txt", tmp_path / "mine.txt")
-    drawn, _, said = page.uploaded(None, folder, str(tmp_path / "mine.txt"), "lollipop")
+    drawn, _, said, _ = page.uploaded(None, folder, str(tmp_path / "mine.txt"), "lollipop")
     assert drawn["truth"] is None and len(numbers(drawn["parts"])) == 96
     assert "lollipop" in said and "not known" in said
-    _, _, said = page.sample(None, folder, None)
+    _, _, said, _ = page.sample(None, folder, None)
     assert "brings no labelled clouds" in said
 
 
