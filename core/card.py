@@ -139,4 +139,8 @@ def _metrics(metrics: dict[str, Any]) -> list[str]:
             "test": f"best on the TEST set (the papers' protocol: the test {metric} is optimistic)",
         }[metrics["selected_on"]]
         rows.append(f"| Epoch kept | {metrics.get('best_epoch')} of {metrics.get('epochs')}: {how} |")
+    if metrics.get("peak_memory_bytes"):
+        where = "tensors on the GPU" if metrics.get("device") == "cuda" else "the whole process"
+        peak = f"{metrics['peak_memory_bytes'] / 2**30:.2f} GiB ({where})"
+        rows.append(f"| Memory of training, at most | {peak}, `memory: {metrics.get('memory')}` |")
     return rows

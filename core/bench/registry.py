@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "data": (".data", "a batch drawn and augmented beside a DataLoader with workers and a loop"),
     "startup": (".startup", "whole processes: --help, methods, imports, the first label"),
     "scaling": (".scaling", "grouping and forward pass over points, groups, batch, threads"),
+    "mem_slope": (".mem_slope", "memory of a training step in each mode beside published code, by batch size"),
     "moa_micro": (".moa_micro", "the mixture of adapters beside the paper's code, time and kept memory"),
     "predict_b1": (".predict_b1", "one cloud to its label, in float32 and bf16, beside the reference model"),
     "predict_b32": (".predict_b32", "32 clouds to their labels, beside the reference model"),

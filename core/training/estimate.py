@@ -21,6 +21,7 @@ from ..building import build
 from ..config import RunConfig
 from ..data.config import DemoData, FewShotData, ModelNet40Data, ScanObjectNNData
 from ..errors import UserError
+from ..fast.accelerate import accelerate
 from ..schema import Config, explain
 from .choice import GIB, MARGIN, DryRun, allowed_bytes, choose
 from .device import pick_device, pick_precision
@@ -140,6 +141,8 @@ def known_inputs(run: RunConfig) -> int | None:
 
 def _dry_run(job: Job, run: RunConfig, device: torch.device, precision: str) -> DryRun:
     model = build(run, job.classes, job.parts).model.to(device).train()
+    if run.fast:
+        accelerate(model, precision, device)
     of_parts = run.data.answers == "parts"
     share, more = divmod(job.parts, job.classes)
     names = tuple(tuple(f"part {i}" for i in range(share + (c < more))) for c in range(job.classes))

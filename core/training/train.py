@@ -48,6 +48,10 @@ def train(
     The adapter is written to `folder/adapter`. UserError for what the user can mend, `Diverged` when the loss is
     no longer finite.
     """
+    where = pick_device(device)
+    if not (yield from fetch_weights(config.backbone, stop)):  # before the data: what is missing is said at once
+        yield Interrupted(step=0, epoch=0)
+        return
     yield Stage(stage="data", message=f"Loading {config.data.kind}")
     dataset = yield from load_data(config.data, config.backbone.least_points, stop)
     if dataset is None:
@@ -57,11 +61,8 @@ def train(
         yield Note(message=note)
     if config.unused:
         yield Note(message=config.unused, level="warning")
-    if not (yield from fetch_weights(config.backbone, stop)):
-        yield Interrupted(step=0, epoch=0)
-        return
     yield Stage(stage="backbone", message=f"Loading {config.backbone.kind}")
-    yield from Trainer(config, folder, dataset, pick_device(device)).run(stop)
+    yield from Trainer(config, folder, dataset, where).run(stop)
 
 
 class Trainer:
@@ -93,13 +94,13 @@ class Trainer:
     def run(self, stop: Callable[[], bool]) -> Iterator[Event]:
         config = self.config
         sizes = self.built.sizes
-        restart_peak(self.device)
         found = self.checkpoints.read(self.state.config, RunConfig)
         if found:
             self.state = found
             self.checkpoints.restore(found, self.model, self.optimizer)
         self.feed = self.features.to_train(self.feed)
         yield from self._choose_way()
+        restart_peak(self.device)
         yield Plan(
             trainable=sizes.trainable,
             total=sizes.total,

@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from pointsmith.core.bench.harness import Options
+from pointsmith.core.bench.mem_slope import Job as Step
+from pointsmith.core.bench.mem_slope import Line, plot
+from pointsmith.core.bench.registry import run as run_benchmark
 from pointsmith.core.building import build
 from pointsmith.core.config import RunConfig, choices, parse_config
 from pointsmith.core.data.load import load
 from pointsmith.core.errors import UserError
+from pointsmith.core.fast.accelerate import accelerate
 from pointsmith.core.models.point_transformer import PointTransformer
 from pointsmith.core.models.transformer import DropPath
 from pointsmith.core.training import train
@@ -231,7 +236,9 @@ def test_a_resumed_run_goes_the_way_that_it_began(
     monkeypatch.setattr("pointsmith.core.training.choice.taken_bytes", lambda _: -(10**12))  # now all would fit
     second = list(train(config, tmp_path / "cut", device="cpu"))
     assert numbers(first) + numbers(second) == numbers(whole)
-    told = json.loads((tmp_path / "cut" / "adapter" / "adapter_config.json").read_text())["metrics"]
+    adapter = tmp_path / "cut" / "adapter"
+    assert f"`memory: {plan.memory}`" in (adapter / "README.md").read_text()
+    told = json.loads((adapter / "adapter_config.json").read_text())["metrics"]
     assert told["memory"] == plan.memory and told["peak_memory_bytes"] > 10**7
 
 
@@ -304,3 +311,40 @@ def test_a_child_answers_and_refuses() -> None:
     assert found.chosen == "fast" and found.base_bytes > 10**7
     with pytest.raises(UserError, match="no such GPU"):
         estimate_in_child(Job(run=tiny_run(), device="cuda:99"))
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs_in_children(tmp_path: Path) -> None:
+    report = run_benchmark("mem_slope", Options(small=True))
+    assert [row[1] for row in report.rows][1:] == ["published code's way, float32", "pointsmith two-phase, float32"]
+
+
+def test_lines_are_straight_and_drawn(tmp_path: Path) -> None:
+    line = Line(Step("smoa", "fast", "bf16", 0), (16, 48), (100, 420))
+    assert line.slope == 10 and line.at(512) == 100 + 496 * 10
+    plot([line], tmp_path / "memory.svg")
+    assert "smoa: pointsmith fast, bf16" in (tmp_path / "memory.svg").read_text()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("kind", ["dapt", "adaptformer-x", "lora"])
+def test_all_ways_are_equal_on_the_fast_path_too(kind: str, precision: str) -> None:
+    config = config_of(kind)
+    inputs, labels = inputs_for(config.backbone, 10), torch.arange(10) % 5
+    found = {}
+    for mode in MODES:
+        made = gradients_of(config)
+        made.precision = precision
+        accelerate(made.model, precision, CPU)
+        found[mode] = learn(made, Way(mode, 2 if mode == "two-phase" else 1), inputs, labels)[2]
+    for mode in MODES[1:]:
+        assert difference(found[mode], found["fast"]) < (1e-5 if precision == "float32" else 0.05), mode
+
+
+def test_what_is_missing_is_said_before_the_data_are_read(tmp_path: Path) -> None:
+    config = tiny_run(backbone={**BACKBONE, "weights": str(tmp_path / "nothing.safetensors")})
+    events = train(config, tmp_path, device="cpu")
+    with pytest.raises(UserError, match="weight file does not exist"):
+        next(events)
+    with pytest.raises(UserError, match="no such GPU"):
+        next(train(tiny_run(), tmp_path, device="cuda:99"))

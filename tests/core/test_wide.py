@@ -6,6 +6,8 @@ import copy
 
 import pytest
 import torch
+from pointsmith.core.bench.harness import Options
+from pointsmith.core.bench.registry import run
 from pointsmith.core.peft import mixture as mixtures
 from pointsmith.core.peft.bottleneck import Bottleneck, DynamicAdapter
 from pointsmith.core.peft.mixture import Router, SharedMixture, balance
@@ -132,3 +134,9 @@ def test_little_is_kept_for_the_backward_pass() -> None:
             mixture(x)
         kept[written] = sum(found.values())
     assert kept[False] < kept[True] / 4
+
+
+def test_the_benchmark_runs_and_finds_no_error() -> None:
+    report = run("moa_micro", Options(rounds=1, small=True))
+    ours = [row for row in report.rows if row[1] == "pointsmith"]
+    assert len(ours) == 6 and all(float(row[5]) < (1e-5 if "float32" in row[0] else 0.05) for row in ours)
