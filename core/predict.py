@@ -82,7 +82,7 @@ def prepare(points: np.ndarray, preparation: Preparation, least: int, name: str 
     """Return the model's input of a raw cloud: checked, the farthest `preparation.points` of it, normalised."""
     points = check_cloud(points, name, least)
     if len(points) > preparation.points:
-        chosen = farthest_points(torch.from_numpy(points)[None], preparation.points)[0].numpy()
+        chosen = farthest_points(torch.tensor(points)[None], preparation.points)[0].numpy()
         points = points[chosen]
     return normalize(upright(points, preparation.up), preparation.normalize)
 
