@@ -75,7 +75,7 @@ def nearest(queries: Tensor, points: Tensor, k: int) -> Tensor:
     order = torch.arange(count, device=points.device)
     found = torch.empty(clouds, queries.shape[1], k, dtype=torch.int64, device=points.device)
     # The sort keys of one slice of queries stay near 64 MiB, whatever the batch.
-    step = max(1, 2**23 // max(1, clouds * count))
+    step = queries.shape[1] if torch.compiler.is_exporting() else max(1, 2**23 // max(1, clouds * count))
     for start in range(0, queries.shape[1], step):
         part = queries[:, start : start + step]
         squares = torch.zeros(clouds, part.shape[1], count, device=points.device)
@@ -90,6 +90,8 @@ def nearest(queries: Tensor, points: Tensor, k: int) -> Tensor:
 
 def _select(points: Tensor, groups: int, size: int, skip_origin: bool) -> tuple[Tensor, Tensor]:
     """Centre indices (B, groups) and neighbour indices (B, groups, size), by the backend for the device."""
+    if torch.compiler.is_exporting():
+        return select_in_torch(points, groups, size, skip_origin)  # the others are no operations of PyTorch
     if points.device.type == "cpu":
         try:
             from .grouping_numba import group_clouds
@@ -122,8 +124,9 @@ def select_in_torch(points: Tensor, groups: int, size: int, skip_origin: bool) -
         x, y, z = planes.square()
         # The sampler compares with the double 1e-3; "up to" that equals "below" its float32 rounding, used here.
         running[(x + y) + z < ORIGIN] = -1.0
-    chosen = torch.empty(len(points), groups, dtype=torch.int64, device=points.device)
-    current = torch.zeros(len(points), 1, dtype=torch.int64, device=points.device)
+    # Not len(points): that would fix the batch of a program that is traced from this.
+    chosen = torch.empty(points.shape[0], groups, dtype=torch.int64, device=points.device)
+    current = torch.zeros(points.shape[0], 1, dtype=torch.int64, device=points.device)
     for g in range(groups):
         chosen[:, g : g + 1] = current
         x, y, z = (planes - planes.gather(2, current.expand(3, -1, -1))).square_()
@@ -150,7 +153,7 @@ def _check(points: Tensor, what: str, wanted: int) -> None:
 def _check_here(points: Tensor) -> None:
     if points.shape[2] != 3:
         raise ValueError(f"points must have 3 coordinates, got {points.shape[2]}")
-    if points.device.type == "cpu":
+    if points.device.type == "cpu" and not torch.compiler.is_exporting():
         require_finite(points)
 
 

@@ -33,6 +33,7 @@ VERBS = {
     "pull": ("pull", "pull", "Fetch an adapter from the Hub, or list those that are here."),
     "verify": ("verify", "verify", "Score a pushed adapter again and compare it with its card."),
     "space": ("space", "space", "Make a demo Space of adapters, and push it."),
+    "export": ("export", "export", "Write an adapter with its backbone as one file for other programs."),
     "merge": ("merge", "merge", "Fold an adapter into its backbone for deployment."),
     "vtab": ("vtab", "vtab", "Train the tasks of VTAB-1k and report the means of its groups."),
     "sweep": ("sweep", "sweep", "Run every combination of methods, data, seeds and settings."),
