@@ -26,7 +26,8 @@ def told(found: Estimate) -> str:
     if chosen.seconds_per_step is not None:
         pairs.append(("Time of a step", f"≈ {chosen.seconds_per_step:.2g} s"))
     if found.total_seconds is not None:
-        pairs.append(("All training steps", f"≈ {duration(found.total_seconds)}"))
+        total = f"≈ {duration(found.total_seconds)}" if found.total_seconds >= 1 else "under 1 s"
+        pairs.append(("All training steps", total))
     if chosen.largest_batch:
         pairs.append(("Largest batch that fits", f"≈ {chosen.largest_batch:,}"))
     room = gib(found.base_bytes + found.allowed_bytes)

@@ -10,8 +10,10 @@ from pointsmith.core.data.load import load
 from pointsmith.core.errors import UserError
 from pointsmith.core.training.sweep import Outcome, expand, parse_plan
 from pointsmith.ui import sweep_view
+from pointsmith.ui.measured import measured
 from pointsmith.ui.path_bar import path, step_of
 from pointsmith.ui.review import amounts, check_files, warnings
+from tiny import tiny_run
 
 
 @pytest.mark.parametrize("validation", [0.0, 0.1, 0.25])
@@ -50,6 +52,12 @@ def test_a_refusal_is_marked_on_its_step(content: dict[str, Any], step: str) -> 
 def test_warnings_of_a_short_run() -> None:
     run = RunConfig(epochs=1)
     assert any("never reaches its peak" in said for said in warnings(run))
+
+
+@pytest.mark.slow
+def test_memory_and_time_are_measured() -> None:
+    told = measured(tiny_run(epochs=2))
+    assert "Peak memory on" in told and "Time of a step" in told and "Measured in dry steps" in told
 
 
 def test_a_sweep_s_table_shows_every_run_and_escapes() -> None:
