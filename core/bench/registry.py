@@ -12,6 +12,8 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     # name: (module, what it measures)
     "fps_cpu": (".fps_cpu", "farthest point sampling beside batched torch, fpsample, torch-fps"),
     "group_cpu": (".group_cpu", "farthest points and neighbours beside torch, fpsample + pykdtree, torch-fps"),
+    "tokenizer_cpu": (".tokenizer_cpu", "the frozen mini-PointNet beside published code's, with its error"),
+    "step_cpu": (".step_cpu", "a training step method by method beside published code's, gradients compared"),
     "data": (".data", "a batch drawn and augmented beside a DataLoader with workers and a loop"),
     "startup": (".startup", "whole processes: --help, methods, imports, the first label"),
     "scaling": (".scaling", "grouping and forward pass over points, groups, batch, threads"),
