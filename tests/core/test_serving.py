@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier, Event, Thread
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from pointsmith.core.adapters import describe, save_adapter
@@ -242,3 +244,64 @@ def test_a_served_adapter_explains_itself(tmp_path: Path) -> None:
     np.testing.assert_allclose(mine.gates, plain.gates, atol=1e-5)
     np.testing.assert_allclose(mine.answer.logits, plain.answer.logits, atol=1e-5)
     server.close()
+
+
+class Growth:
+    """How much memory a process takes inside of it beyond what it had."""
+
+    def __enter__(self) -> Growth:
+        self.most, self._done = 0, Event()
+        self._thread = Thread(target=self._watch)
+        self._before = psutil.Process().memory_info().rss
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.002):
+            self.most = max(self.most, psutil.Process().memory_info().rss - self._before)
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+@pytest.mark.slow
+def test_fifty_visitors_take_the_memory_of_one_batch(tmp_path: Path) -> None:
+    backbone = {"kind": "own", "weights": "random", "dim": 192, "depth": 2, "heads": 3, "groups": 64}
+    data = {"kind": "demo", "preparation": {"points": 1024}}
+    run = tiny_run({"kind": "dapt", "rank": 8}, backbone=backbone, data=data)
+    server = Server(most_inputs=4)
+    served = [server.open(saved(tmp_path / str(i), run, i)) for i in range(5)]
+    clouds = np.random.default_rng(0).standard_normal((50, 1024, 3)).astype(np.float32)
+    with ThreadPoolExecutor(8) as visitors:  # the lanes are made, and the allocator has seen a full batch
+        list(visitors.map(lambda i: served[i % 5].predict([clouds[i]]), range(16)))
+    together = Barrier(50)
+
+    def visit(i: int) -> int:
+        together.wait(60)
+        return len(served[i % 5].predict([clouds[i]]))
+
+    with Growth() as gathered, ThreadPoolExecutor(50) as visitors:
+        assert sum(visitors.map(visit, range(50))) == 50
+    family, held = server.pool.find(served[0].place)
+    with Growth() as at_once:
+        family.answer([held] * 50, torch.from_numpy(clouds))
+    server.close()
+    assert gathered.most < 60e6 and gathered.most < at_once.most
+
+
+@pytest.mark.parametrize("name", ["dapt", "dapt-x", "lora", "vpt", "prefix", "bitfit all", "ssf ends", "idpt"])
+def test_bf16_moves_logits_by_little(name: str, tmp_path: Path) -> None:
+    run = run_of(name, "point-transformer")
+    folders = [saved(tmp_path / str(i), run, i) for i in range(2)]
+    inputs = inputs_for(run.backbone, 4)
+    answers: dict[str, torch.Tensor] = {}
+    for precision in ("float32", "bf16"):
+        pool = TrunkPool(torch.device("cpu"), precision=precision)
+        found = [pool.find(Place(folder)) for folder in folders]
+        mixed, _ = found[0][0].answer([found[i % 2][1] for i in range(4)], inputs)
+        alone, _ = found[0][0].answer([found[1][1]] * 4, inputs)
+        answers[precision] = torch.cat([mixed, alone])
+    assert answers["bf16"].dtype == torch.float32
+    moved = (answers["bf16"] - answers["float32"]).abs().max() / answers["float32"].abs().max()
+    assert 0 < moved < 0.05  # the sizes are tiny, so that rounding weighs more than in a published backbone
