@@ -35,21 +35,23 @@ class FrozenEmbed:
 
     Batch norms in training mode take the batch's statistics and move their own as `nn.BatchNorm1d` does. Those of the
     first follow from the mean and covariance of the points alone; those of the second need a pass over its features,
-    which are kept for what follows, or made again where they are too many. Answers float32.
+    which are kept for what follows, or made again where they are too many or the call is `sparing`. Answers float32.
     """
 
     def __init__(self, dtype: torch.dtype, library: Library) -> None:
         self.dtype = dtype
         self.library: Library = library
 
-    def __call__(self, operation: PatchEmbed, groups: Tensor) -> Tensor:
+    def __call__(self, operation: PatchEmbed, groups: Tensor, sparing: bool = False) -> Tensor:
         b, g, k, inputs = groups.shape
         if operation.written_out or inputs != 3 or (groups.requires_grad and torch.is_grad_enabled()):
             with torch.autocast(groups.device.type, enabled=False):  # in bf16 a maximum takes another of near equals
                 return operation(groups.float())
         dtype = computed_in(self.dtype, groups)
         with torch.no_grad(), torch.autocast(groups.device.type, enabled=False):
-            tokens = _Pass(operation, dtype, self.library).embed(groups.reshape(b * g, k, 3).float())
+            tokens = _Pass(operation, dtype, self.library, 0 if sparing else _KEPT_BYTES).embed(
+                groups.reshape(b * g, k, 3).float()
+            )
             return operation.reduce_dim(tokens).view(b, g, -1)
 
 
@@ -68,9 +70,10 @@ class _Layer:
 class _Pass:
     """One pass of groups (M, K, 3) through a tokenizer: M groups of K points."""
 
-    def __init__(self, operation: PatchEmbed, dtype: torch.dtype, library: Library) -> None:
+    def __init__(self, operation: PatchEmbed, dtype: torch.dtype, library: Library, most_kept: int) -> None:
         self.dtype = dtype
         self.library: Library = library
+        self.most_kept = most_kept
         self.first, self.second = _part(operation.local, 0, nn.Linear), _part(operation.local, 3, nn.Linear)
         self.joined, self.last = _part(operation.merged, 0, nn.Linear), _part(operation.merged, 3, nn.Linear)
         self.norm1, self.norm2 = (_part(part, 1, nn.BatchNorm1d) for part in (operation.local, operation.merged))
@@ -87,7 +90,7 @@ class _Pass:
         mean, variance = torch.zeros_like(origin), _buffer(self.norm2, "running_var")
         if self.norm2.training:
             rows = groups.shape[0] * groups.shape[1]
-            keeps = rows * len(sign) * self.dtype.itemsize <= _KEPT_BYTES
+            keeps = rows * len(sign) * self.dtype.itemsize <= self.most_kept
             mean, variance = self._statistics(chunks, features, kept if keeps else None)
             _move(self.norm2, origin + sign * mean, variance, rows)
         scale = (self.norm2.weight.double() / (variance + self.norm2.eps).sqrt()).abs().clamp_min(_LEAST_SCALE)

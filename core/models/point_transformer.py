@@ -135,7 +135,7 @@ class PointTransformer(Trunk):
             return patches, centres
         kernel = getattr(self.patch_embed, "kernel", None)  # as `tuned`, without the deltas, which may train
         with torch.no_grad():
-            embedded = self.patch_embed(patches) if kernel is None else kernel(self.patch_embed, patches)
+            embedded = self.patch_embed(patches) if kernel is None else kernel(self.patch_embed, patches, True)
         return embedded, centres
 
     def whole_batch(self) -> nn.Module | None:
