@@ -6,18 +6,20 @@ import argparse
 import os
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-
-from pointsmith.core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C or SIGTERM; return 0 then, and 2 after saying why it could not start."""
     options = _parser().parse_args(argv)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    _find_package()
+    from pointsmith.core.errors import UserError
     from pointsmith.worker.service import ending_on_sigterm
 
     try:
@@ -31,9 +33,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _find_package() -> None:
+    """Where the package is not installed, as on a Space, which runs a repository as it lies, let it be found here.
+
+    The processes that this one starts find it, too.
+    """
+    if find_spec("pointsmith") is not None:
+        return
+    place = Path(tempfile.mkdtemp(prefix="pointsmith-"))
+    (place / "pointsmith").symlink_to(Path(__file__).resolve().parent, target_is_directory=True)
+    sys.path.insert(0, str(place))
+    before = [one for one in (os.environ.get("PYTHONPATH"),) if one]
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(place), *before])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="app.py", description="Serve Pointsmith's page, with workers that train.")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    host = "0.0.0.0" if os.environ.get("SYSTEM") == "spaces" else "127.0.0.1"
+    parser.add_argument("--host", default=host, help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, default=7860, help="port to listen on (default: 7860)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at the same time (default: 1)")
     parser.add_argument("--no-worker", action="store_true", help="serve the page only; workers run elsewhere")
@@ -64,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve(options: argparse.Namespace) -> None:
+    from pointsmith.core.errors import UserError
+
     if options.workers < 0:
         raise UserError("--workers is negative", got=options.workers, expected="0 or more")
     from pointsmith.worker.connection import is_local
@@ -100,6 +119,8 @@ def _warm() -> None:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Return a bound socket, so that nothing else is started when the port is taken."""
+    from pointsmith.core.errors import UserError
+
     if not 0 <= port <= 65535:
         raise UserError("--port is not a port", got=port, expected="0 to 65535")
     try:

@@ -27,6 +27,9 @@ def launch(listed: Path, *, device: str = "cpu", lend: Callable[[Any], Any] | No
     `lend` wraps what computes, for hosts that lend a GPU for each call.
     """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    # Uploads are read by processes of their own, which have to find the package, too.
+    paths = [str(listed.resolve().parent), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(one for one in paths if one)
     content = json.loads(listed.read_text(encoding="utf-8"))
     blocks = demo(tuple(content["adapters"]), str(content["title"]), device=device, lend=lend)
     blocks.launch(

@@ -141,8 +141,6 @@ launch(Path(__file__).with_name("adapters.json"), device="cuda", lend=spaces.GPU
 def requirements(hardware: Hardware) -> str:
     """Return requirements.txt: the versions that are installed here, with which the demo was made."""
     lines = ["# Made by `pointsmith space`: what the demo needs, at the versions it was made with."]
-    if hardware == "cpu":
-        lines.append("--extra-index-url https://download.pytorch.org/whl/cpu")
     for name in NEEDED:
         if hardware == "zero" and name == "torch":
             lines.append("torch>=2.8")  # ZeroGPU brings the builds that it supports

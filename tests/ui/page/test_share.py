@@ -22,7 +22,7 @@ from pointsmith.ui.hub_login import LEND, reading_hub, writing_hub
 from pointsmith.ui.predict_page import PredictPage
 from pointsmith.ui.share import SharePart
 from pointsmith.ui.sharing import remembered
-from pointsmith.ui.shelf import HubShelf, RunShelf, Shelves
+from pointsmith.ui.shelf import ExampleShelf, HubShelf, RunShelf, Shelves
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.run import Run
 from pointsmith.worker.store import RunStore
@@ -187,3 +187,13 @@ def test_an_id_of_the_hub_predicts_on_the_page(
     assert 'id="label"' in answer(keys[1], "", None)[2]
     assert page.choose("ada/other")["value"] == "ada/other"
     assert "no ada/other, or it is private" in answer("ada/other", "", None)[2]
+
+
+def test_the_example_that_ships_answers() -> None:
+    (title, key), *_ = ExampleShelf().listed()
+    assert title.startswith("Example: fifteen objects · 9")
+    with gr.Blocks():
+        page = PredictPage(Shelves([ExampleShelf()]))
+    assert page.choose(None)["value"] == key
+    assert '<h2 id="label">' in page.sample(key, "", "chair")[2]
+    assert "There is no such example" in page.sample("example:../../etc", "", None)[2]
