@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def of_method(name: str, points: Tensor, labels: Tensor, options: Options) -> li
         "published, fair, bf16 autocast": _Autocast(ReferenceStep(_model(name, options, {}), own_grouping=True)),
         "published, faithful, float32": ReferenceStep(_model(name, options, {}), faithful=True),
     }
-    candidates = [Candidate(by, lambda step=step: step(points, labels)) for by, step in timed.items()]
+    candidates = [Candidate(by, partial(step, points, labels)) for by, step in timed.items()]
     timings = compare(candidates, rounds=options.rounds)
     told = _likeness(name, points, labels, options)
     return [
@@ -105,7 +106,7 @@ def _likeness(name: str, points: Tensor, labels: Tensor, options: Options) -> di
     exact = ReferenceStep(_model(name, options, head), own_grouping=True)
     autocast = ReferenceStep(_model(name, options, head), own_grouping=True)
     ours = {precision: Step(_model(name, options, head), precision) for precision in ("float32", "bf16")}
-    ways: dict[str, tuple[Any, Any]] = {
+    ways: dict[str, tuple[Any, Tuned]] = {
         "published, fair, float32": (exact, exact.reference.model),
         "published, fair, bf16 autocast": (_Autocast(autocast), autocast.reference.model),
         **{f"pointsmith, {precision}": (step, step.model) for precision, step in ours.items()},
@@ -113,11 +114,14 @@ def _likeness(name: str, points: Tensor, labels: Tensor, options: Options) -> di
     rows: dict[str, Tensor] = {}
     for by, (step, model) in ways.items():
         step.backward(points, labels)
-        grads = [parameter.grad.flatten() for _, parameter in model.trainable() if parameter.grad is not None]
-        rows[by] = torch.cat(grads).double()
+        rows[by] = torch.cat([g.double().reshape(-1) for _, one in model.trainable() if (g := one.grad) is not None])
     wanted = rows.pop("published, fair, float32")
+    size = float(torch.linalg.vector_norm(wanted))
     return {
-        by: (f"{float((row - wanted).norm() / wanted.norm()):.1e}", float(F.cosine_similarity(row, wanted, dim=0)))
+        by: (
+            f"{float(torch.linalg.vector_norm(row - wanted)) / size:.1e}",
+            float(F.cosine_similarity(row, wanted, dim=0)),
+        )
         for by, row in rows.items()
     }
 

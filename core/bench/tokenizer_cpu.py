@@ -40,7 +40,9 @@ def run(options: Options) -> Report:
         clouds = make_split("train", 1 if options.small else 3, 2048, 0)[0][: 4 if options.small else 32]
         with torch.no_grad():
             patches, _ = trunk.group(torch.from_numpy(clouds))
-        table += _rows(batchnorm, trunk.patch_embed, Reference(model).train(), patches, options)
+        reference = Reference(model).train()
+        reference.model.train()  # once more: it knows which of its batch norms are kept
+        table += _rows(batchnorm, trunk.patch_embed, reference, patches, options)
     columns = ("batch norms", "by", *TIMES, "error against float64", *RATIOS)
     title = f"the tokens of {4 if options.small else 32} clouds, frozen, processor time"
     note = "`paper`: statistics of the batch, which move; `frozen`: those of the file. Ratios to ours in float32."

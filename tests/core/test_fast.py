@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from pointsmith.core.bench.harness import Options
+from pointsmith.core.bench.registry import run
 from pointsmith.core.building import build
 from pointsmith.core.config import choices, parse_config
 from pointsmith.core.data.procedural import make_split
@@ -229,9 +231,9 @@ def test_attention_in_bf16(seen: bool, prefix: bool) -> None:
     if prefix:
         attach(attention.heads, with_keys)
     found: list[list[torch.Tensor]] = []
-    for run in (attention, lambda x, seen: HalfAttention()(attention, x, seen)):
+    for way in (attention, lambda x, seen: HalfAttention()(attention, x, seen)):
         with computing_in("bf16", CPU):
-            y = run(x, mask)
+            y = way(x, mask)
         found.append([y, *torch.autograd.grad(y.square().sum(), [x, attention.qkv.weight])])
     for expected, got in zip(*found):
         assert apart(got.float(), expected.float()) <= 0.02
@@ -254,3 +256,19 @@ def test_both_libraries_can_be_measured_and_agree() -> None:
     torch.testing.assert_close(*answers)
     dx = [multiplying.multiply(answers[0], weight.t(), None, library) for library in ("torch", "onednn")]
     torch.testing.assert_close(*dx)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_the_benchmarks_find_equal_numbers() -> None:
+    steps = run("step_cpu", Options(rounds=1, small=True))
+    for row in steps.rows:
+        told = dict(zip(steps.columns, row))
+        if told["by"] == "pointsmith, float32":
+            assert float(str(told["gradient error"])) <= 1e-5, told
+        if told["by"] == "pointsmith, bf16":
+            assert float(str(told["gradient cosine"])) >= 0.998, told
+    tokens = run("tokenizer_cpu", Options(rounds=1, small=True))
+    errors = {(row[0], row[1]): float(str(row[4])) for row in tokens.rows}
+    assert errors["paper", "pointsmith, float32"] <= 1e-6
+    assert errors["frozen", "pointsmith, float32"] <= 1e-6
