@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from ..command import command_line
 from .output import print_json
 
 
@@ -29,6 +28,7 @@ def push(folder: Path, name: str, private: bool | None, licence: str, as_json: b
       pointsmith push runs/chairs/adapter ada/chairs --private
     """
     from ...core.hub.push import push as publish
+    from ..command import command_line
 
     done = publish(folder, name, private=private, licence=licence, command=command_line, told=tell)
     if as_json:

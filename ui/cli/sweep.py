@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
-import yaml
 
 from ...core.errors import UserError
 from .names import unknown
@@ -235,6 +234,8 @@ def _run(plan: SweepPlan, found: Expansion, folder: Path, device: str, shape: st
     stream = sys.stderr if shape != "table" else sys.stdout
     outcomes: dict[str, Outcome] = {one.name: _waiting(one) for one in found.members}
     folder.mkdir(parents=True, exist_ok=True)
+    import yaml
+
     content = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
     (folder / PLAN_NAME).write_text(content, encoding="utf-8")
     for number, member in enumerate(found.members, start=1):
