@@ -228,14 +228,14 @@ def _resumable(out: Path | None) -> Path:
 
 def _run(plan: SweepPlan, found: Expansion, folder: Path, device: str, shape: str) -> int:
     """Run what is not finished, one after another; a run that fails does not stop the others. Returns the exit code."""
+    import yaml
+
     from ...core.training.device import pick_device
 
     pick_device(device)
     stream = sys.stderr if shape != "table" else sys.stdout
     outcomes: dict[str, Outcome] = {one.name: _waiting(one) for one in found.members}
     folder.mkdir(parents=True, exist_ok=True)
-    import yaml
-
     content = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False)
     (folder / PLAN_NAME).write_text(content, encoding="utf-8")
     for number, member in enumerate(found.members, start=1):
