@@ -53,12 +53,16 @@ class DryRun:
     def __init__(self, gradients: Gradients, inputs: Inputs) -> None:
         self.gradients, self.inputs = gradients, inputs
         self._costs: dict[Mode, Cost] = {}
+        self._ready = False
         self.device = gradients.device
 
     def peak(self, way: Way, batch: int) -> int:
         """Return the bytes that making a batch's gradients takes at most, and the optimiser keeps."""
         moments = 2 * 4 * sum(parameter.numel() for _, parameter in self.gradients.model.trainable())
         with self.untouched(way):
+            if not self._ready:  # copies of weights that the first step makes, and that stay, are no step's
+                self.step(_FEW)
+                self._ready = True
             return moments + most_taken(lambda: self.step(batch), self.device)
 
     def step(self, batch: int) -> None:
