@@ -12,6 +12,7 @@ from torch import Tensor
 from ..adapters import describe
 from ..building import Built
 from ..config import RunConfig, parse_config
+from ..models.tuned import Foldable
 from ..serving.family import Family, Held
 from ..serving.resident import Resident
 from .harness import RATIOS, TIMES, Candidate, Cell, Options, Report, compare, ratios, times
@@ -62,8 +63,10 @@ def _drawn(name: str, tensor: Tensor, generator: torch.Generator) -> Tensor:
     """Return small random numbers; round one where a tensor scales."""
     if not tensor.is_floating_point():
         return torch.zeros(tensor.shape, dtype=tensor.dtype)
-    drawn = 0.02 * torch.randn(tensor.shape, generator=generator)
-    return 1 + drawn if name.endswith(("running_var", "gamma", "norm.weight", "norm2.weight")) else drawn
+    wide = name.startswith("head.") and tensor.dim() == 2  # else the last bias alone would decide
+    drawn = (tensor.shape[-1] ** -0.5 if wide else 0.02) * torch.randn(tensor.shape, generator=generator)
+    scales = name.endswith(("running_var", "gamma")) or (tensor.dim() == 1 and name.endswith("weight"))
+    return 1 + drawn if scales else drawn
 
 
 def predict_table(name: str, batch: int, options: Options) -> Report:
@@ -75,8 +78,10 @@ def predict_table(name: str, batch: int, options: Options) -> Report:
             chosen = here.adapters * batch
             peer = Reference(here.family.occupy(here.adapters[0])).eval()
             fair = Reference(here.family.occupy(here.adapters[0]), own_grouping=True).eval()
+            folded = _folded(here)
             candidates = [
                 Candidate("pointsmith", partial(_ours, here, chosen)),
+                *([Candidate("pointsmith, folded", partial(_ours, folded, folded.adapters * batch))] if folded else []),
                 Candidate("reference, our grouping", partial(_theirs, fair, here.clouds, precision)),
                 Candidate("reference", partial(_theirs, peer, here.clouds, "float32")),
             ]
@@ -84,8 +89,8 @@ def predict_table(name: str, batch: int, options: Options) -> Report:
                 theirs = fair(here.clouds)
                 moved = float((_ours(here, chosen) - theirs).abs().max() / theirs.abs().max())
             for i, one in enumerate(timings := compare(candidates, rounds=options.rounds)):
-                shown = "float32" if i == 2 else precision
-                error = f"{moved:.0e}" if i == 0 else "0"
+                shown = "float32" if i == len(timings) - 1 else precision
+                error = f"{moved:.0e}" if i == 0 else "–"
                 throughput = 1000 * batch / one.median_ms
                 table.append([label, one.name, shown, *times(one), throughput, error, *ratios(one, timings[0])])
     columns = ("method", "by", "precision", *TIMES, "clouds/s", "relative difference", *RATIOS)
@@ -94,6 +99,17 @@ def predict_table(name: str, batch: int, options: Options) -> Report:
         "row beside a float32 reference is no fair line: `reference, our grouping` has the row's own precision."
     )
     return Report(name, f"{batch} clouds of {here.clouds.shape[1]:,} points to logits", columns, table, [note])
+
+
+def _folded(here: Stand) -> Stand | None:
+    """Return the same with its adapter in the backbone's layers; None where nothing of its method can be."""
+    family = here.family
+    if not any(isinstance(delta, Foldable) for _, delta in family.model.method.attachments()):
+        return None
+    own = Family(family.resident, family.run, family.sizes, precision=family.precision, device=CPU)
+    if not own.fold(here.adapters[0]):
+        raise RuntimeError("Folding moved the answers")
+    return Stand(own, here.adapters, here.clouds)
 
 
 def _ours(here: Stand, chosen: list[Held]) -> Tensor:
