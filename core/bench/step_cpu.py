@@ -116,14 +116,14 @@ def _likeness(name: str, points: Tensor, labels: Tensor, options: Options) -> di
         step.backward(points, labels)
         rows[by] = torch.cat([g.double().reshape(-1) for _, one in model.trainable() if (g := one.grad) is not None])
     wanted = rows.pop("published, fair, float32")
-    size = float(torch.linalg.vector_norm(wanted))
     return {
-        by: (
-            f"{float(torch.linalg.vector_norm(row - wanted)) / size:.1e}",
-            float(F.cosine_similarity(row, wanted, dim=0)),
-        )
+        by: (f"{_size(row - wanted) / _size(wanted):.1e}", float(F.cosine_similarity(row, wanted, dim=0)))
         for by, row in rows.items()
     }
+
+
+def _size(x: Tensor) -> float:
+    return float(x.square().sum()) ** 0.5
 
 
 def _model(name: str, options: Options, head: dict[str, Any]) -> Tuned:
