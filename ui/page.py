@@ -18,6 +18,7 @@ from .address import ADDRESSED, address
 from .api import Api
 from .compare_page import ComparePage
 from .data_page import Checked, DataPage
+from .gallery import Gallery
 from .handover import handed
 from .hub_login import reading_hub
 from .predict_page import PredictPage
@@ -83,9 +84,9 @@ class Page:
                 with gr.Tab("Compare", id="compare") as self.compare_tab:
                     self.compare = ComparePage(runs, self.runs.watch)
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
-                    self.predict = PredictPage(
-                        Shelves([RunShelf(runs), pulled, ExampleShelf()]), check=access.check_place
-                    )
+                    everything = Shelves([RunShelf(runs), pulled, ExampleShelf()])
+                    self.predict = PredictPage(everything, check=access.check_place)
+                    self.gallery = Gallery(everything)
             self._wire()
             Api(runs, access.check, self.predict.predictor).offer()
 
@@ -96,6 +97,7 @@ class Page:
         train.wire(self.draft)
         runs.wire()
         self.share.wire(runs.selected, runs.header.change)
+        self.gallery.wire(self.predict_tab, self.blocks)
         predict.wire()
         self.data.wire()
         self.compare.wire()

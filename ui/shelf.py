@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..worker.store import RunStore
 
 SHOWN = 200
+_KINDS = ("method", "backbone", "data")
 FRESH_SECONDS = 300.0
 """So long a branch of the Hub is not asked for again."""
 EXAMPLES = ASSETS / "examples"
@@ -38,11 +39,26 @@ class Found:
     run: RunConfig | None = None
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An adapter as the gallery shows it."""
+
+    key: str
+    name: str
+    source: str
+    about: str
+    score: str = ""
+
+
 class Shelf(Protocol):
     """A kind of adapters. Both functions see only what the visitor of the event at hand may."""
 
     def listed(self) -> list[tuple[str, str]]:
         """Return (title, key) of each, in the order in which they are offered."""
+        ...
+
+    def entries(self) -> list[Entry]:
+        """Return the same for the gallery."""
         ...
 
     def find(self, key: str) -> Found | None:
@@ -58,6 +74,21 @@ class RunShelf:
 
     def listed(self) -> list[tuple[str, str]]:
         return [(_title(run), run.id) for run in self.store.list(SHOWN) if run.state == "succeeded"]
+
+    def entries(self) -> list[Entry]:
+        return [
+            Entry(
+                run.id,
+                run.name,
+                "A finished run",
+                " · ".join(
+                    str((run.config.get(part) or {}).get("kind", "?")) for part in ("method", "backbone", "data")
+                ),
+                pieces.result(run.result or {}),
+            )
+            for run in self.store.list(SHOWN)
+            if run.state == "succeeded"
+        ]
 
     def find(self, key: str) -> Found | None:
         if "/" in key or ":" in key:
@@ -95,6 +126,12 @@ class HubShelf:
         offered = {str(one): here.pop(str(one), str(one)) for one in self.fixed}
         return [(title, key) for key, title in (offered | ({} if self.fixed else here)).items()]
 
+    def entries(self) -> list[Entry]:
+        return [
+            Entry(str(one.id), one.id.name, f"Pulled, {one.id.revision[:7]}", about(one.config), _score(one.config))
+            for one in kept(self.place())
+        ]
+
     def find(self, key: str) -> Found | None:
         wanted = hub_id(key)
         if wanted is None:
@@ -117,6 +154,13 @@ class ExampleShelf:
 
     def listed(self) -> list[tuple[str, str]]:
         return [(_example_title(place), f"example:{place.name}") for place in _examples()]
+
+    def entries(self) -> list[Entry]:
+        found = [(place, read_adapter_config(place)) for place in _examples()]
+        return [
+            Entry(f"example:{place.name}", place.name.replace("-", " "), "Example", about(config), _score(config))
+            for place, config in found
+        ]
 
     def find(self, key: str) -> Found | None:
         if not key.startswith("example:"):
@@ -141,10 +185,20 @@ def _sampled(config: AdapterConfig) -> RunConfig | None:
     return config.run if isinstance(config.run.data, DemoData) else None
 
 
+def about(config: AdapterConfig) -> str:
+    """Return method, backbone, data and number of classes in a few words."""
+    kinds = (config.adapter_type, config.backbone.kind, config.run.data.kind, f"{len(config.classes)} classes")
+    return " · ".join(kinds)
+
+
+def _score(config: AdapterConfig) -> str:
+    return pieces.result(config.metrics) if config.metrics.get("test_accuracy") is not None else ""
+
+
 def pulled_title(one: HubId, config: AdapterConfig) -> str:
     """Return how a pulled adapter is offered: its name, its commit, and the score that its maker tells."""
-    said = pieces.result(config.metrics)
-    return f"{one.name} @ {one.revision[:7]} · {said}" if config.metrics else f"{one.name} @ {one.revision[:7]}"
+    said = _score(config)
+    return f"{one.name} @ {one.revision[:7]}" + (f" · {said}" if said else "")
 
 
 @dataclass(frozen=True)
@@ -155,6 +209,9 @@ class Shelves:
 
     def listed(self) -> list[tuple[str, str]]:
         return [one for shelf in self.shelves for one in shelf.listed()]
+
+    def entries(self) -> list[Entry]:
+        return [one for shelf in self.shelves for one in shelf.entries()]
 
     def find(self, key: str) -> Found | None:
         for shelf in self.shelves:

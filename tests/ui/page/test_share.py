@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 import pytest
@@ -18,6 +19,7 @@ from pointsmith.core.hub.client import Hub
 from pointsmith.core.training import train
 from pointsmith.ui import share as share_module
 from pointsmith.ui.access import Access
+from pointsmith.ui.gallery import rows
 from pointsmith.ui.hub_login import LEND, reading_hub, writing_hub
 from pointsmith.ui.predict_page import PredictPage
 from pointsmith.ui.share import SharePart
@@ -106,6 +108,9 @@ def test_push_verify_and_demo_are_said_and_remembered(part: SharePart, run: Run,
     # A new page, as after a restart, knows it from the run's folder; no token is there.
     note = (run.folder / "shared.json").read_text()
     assert json.loads(note)["push"]["revision"] == revision and "hf_" not in note
+    redis = part.sharing and part.runs._store.ledger.redis
+    assert ADA not in "".join(str(redis.hgetall(key)) for key in redis.scan_iter() if redis.type(key) == "hash")
+    assert not any(ADA.encode() in path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
     assert part.opened(run.id)[-2:] == [NAME, True]
 
 
@@ -185,6 +190,9 @@ def test_an_id_of_the_hub_predicts_on_the_page(
     keys = [key for _, key in page.choose(None)["choices"]]
     assert keys == [run.id, f"{NAME}@{served.repos['model', NAME].commits[-1].oid}"]
     assert 'id="label"' in answer(keys[1], "", None)[2]
+    shown = rows(page.shelf.entries())
+    assert f'href="?adapter={run.id}"' in shown and "A finished run" in shown and "Shapes" in shown
+    assert f'href="?adapter={quote(keys[1])}"' in shown and "Pulled, " in shown
     assert page.choose("ada/other")["value"] == "ada/other"
     assert "no ada/other, or it is private" in answer("ada/other", "", None)[2]
 
