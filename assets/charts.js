@@ -106,6 +106,9 @@
       let y0 = near || this.data.yMin === undefined ? Math.min(...ys) : this.data.yMin;
       let y1 = near || this.data.yMax === undefined ? Math.max(...ys) : this.data.yMax;
       if (!Number.isFinite(y0) || !Number.isFinite(y1)) [y0, y1] = [0, 1];
+      /* What hardly differs is no drama: the axis keeps a range in which its numbers can be told apart. */
+      const least = 0.01 * Math.max(Math.abs(y0), Math.abs(y1));
+      if (!near && y1 - y0 < least) [y0, y1] = [y0 - least / 2, y1 + least / 2];
       if (y1 - y0 < 1e-9) [y0, y1] = [y0 - 0.5, y1 + 0.5];
       /* The axis ends at a tick, so that the highest value has a number beside it. */
       const marks = ticks(y0, y1, 4);

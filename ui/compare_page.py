@@ -28,6 +28,7 @@ class ComparePage:
     def __init__(self, store: RunStore | OwnRuns, watch: Watch) -> None:
         self.store, self.watch = store, watch
         with gr.Column(elem_classes="ps-page"):
+            gr.HTML("<h2>Compare</h2>", apply_default_css=False)
             self.chosen = gr.Dropdown(
                 [],
                 value=[],
@@ -88,7 +89,7 @@ class ComparePage:
         return [
             gr.update(choices=offered, value=kept),
             pieces.notice("warning", said),
-            compare_view.numbers(compared),
+            compare_view.numbers(compared, len(offered)),
             gr.update(value=compare_view.charts(compared)),
             compare_view.details(compared),
             gr.Timer(active=active),

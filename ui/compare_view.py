@@ -52,8 +52,10 @@ class Compared:
         return scores.get("confusion") or ()
 
 
-def numbers(compared: Sequence[Compared]) -> str:
-    """Return the table of numbers; what to do, where there is nothing to compare."""
+def numbers(compared: Sequence[Compared], offered: int = 1) -> str:
+    """Return the table of numbers; what to do, where there is nothing to compare of what is offered."""
+    if not compared and not offered:
+        return empty("No run to compare yet", "Start two under Train, with other methods or settings, and come back.")
     if not compared:
         return empty("Nothing chosen yet", f"Choose two or more runs above, up to {MOST}.")
     return _table(compared)
@@ -186,7 +188,7 @@ def _differences(compared: Sequence[Compared]) -> str:
 
 
 def _settings(compared: Sequence[Compared], found: Mapping[str, Sequence[str | None]]) -> str:
-    head = "<th></th>" + "".join(
+    head = '<th scope="col">setting</th>' + "".join(
         f'<th scope="col">{_swatch(one)}{escape(name)}</th>' for name, one in zip(_names(compared), compared)
     )
     rows = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -33,6 +34,15 @@ class Seen:
     scaled: list[dict[str, Any]] = field(default_factory=list)
     numbers: list[tuple[float, float, float]] = field(default_factory=list)
     last: dict[str, Any] | None = None
+    _made: dict[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def once(self, what: str, key: Any, make: Callable[[], Any]) -> Any:
+        """Return what `make` makes, made again only when the key is another one or something new was said."""
+        key = (self.cursor, key)
+        known = self._made.get(what)
+        if known is None or known[0] != key:
+            self._made[what] = known = (key, make())
+        return known[1]
 
     def add(self, event: dict[str, Any]) -> None:
         """Take one more event in."""
@@ -70,9 +80,10 @@ class Watch:
             if len(self._seen) > self._keep:
                 self._seen.popitem(last=False)
         with lock:
-            events, seen.cursor = self.store.events(run_id, after=seen.cursor)
+            events, cursor = self.store.events(run_id, after=seen.cursor)
             for event in events:
                 seen.add(event)
+            seen.cursor = cursor  # last: what `once` makes meanwhile is made again
         return seen
 
 

@@ -17,6 +17,7 @@ from ..core.data.inspect import Report, inspect, retried, with_settings
 from ..core.data.kinds import data_kind
 from ..core.errors import UserError
 from ..core.schema import explain
+from ..worker.upload_room import UploadRoom
 from . import data_view, pieces
 from .access import Access
 from .data_sets import DataSets
@@ -52,7 +53,7 @@ class DataPage:
         # A text, not a State: the script that writes the address reads it in the browser.
         self.selected = gr.Textbox("", visible=False)
         with gr.Row(elem_classes="ps-split"):
-            with gr.Column(scale=2, min_width=320):
+            with gr.Column(scale=2, min_width=320) as self.more:  # where other parts of the page add to the tab
                 self._choices()
                 self.list = pieces.panel("known-data", "", _ACT)
             with gr.Column(scale=3, min_width=320):
@@ -116,7 +117,9 @@ class DataPage:
         elif source == "upload":
             if not files:
                 raise UserError("No file was dropped yet", remedy="Drop a zip or files, or choose another source")
-            content = settled([Path(file) for file in files], self.uploads / uuid.uuid4().hex)
+            folder = self.uploads / uuid.uuid4().hex
+            content = settled([Path(file) for file in files], folder)
+            UploadRoom(self.uploads).belongs(folder.name, self.access.room())
         else:
             for place in filter(None, (path.strip(), test.strip())):
                 self.access.check_place(Path(place))
@@ -233,7 +236,8 @@ class DataPage:
             **quiet,
         )
         given = [self.source, self.path, self.test, self.files]
-        gr.on([self.check.click, self.path.submit], self.run, given, self.shown, trigger_mode="once", **slow)
+        checks = [self.check.click, self.path.submit]
+        self.added = gr.on(checks, self.run, given, self.shown, trigger_mode="once", **slow)
         self.head.mend(self.mend, self.checked, self.shown, trigger_mode="once", **slow)  # type: ignore[attr-defined]
         closer = [self.look, self.caption, self.viewer, self.enlarged]
         self.inputs.look(self.closer, self.checked, closer, **quiet).then(  # type: ignore[attr-defined]

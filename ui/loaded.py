@@ -1,4 +1,4 @@
-"""Adapters that answer, loaded once for all who ask: of a finished run, or of a folder on this server."""
+"""Adapters that answer, loaded once for all who ask: of the shelves, or of a folder on this server."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from ..core.config import RunConfig, parse_config
+from ..core.config import RunConfig
 from ..core.errors import UserError
 from ..core.predict import Predictor
-from ..worker.own_runs import OwnRuns
-from ..worker.store import RunStore
+from .shelf import Found, Shelf
 
 
 @dataclass(frozen=True)
@@ -23,41 +22,42 @@ class Chosen:
     run: RunConfig | None
 
 
-class Adapters:
-    """The last `keep` adapters stay in memory. Calls from threads wait.
+def alone(found: Found, device: str = "cpu") -> Predictor:
+    """Load an adapter with a backbone of its own."""
+    return Predictor.load(found.folder, device=device, backbone_weights=found.weights)
 
-    `check` is what this page's rules say of a folder on this server.
+
+class Adapters:
+    """The last `keep` adapters stay in memory. Calls from threads wait for the one that loads.
+
+    `load` makes an adapter ready; `elsewhere` is asked first for what a visitor typed in a menu's place.
     """
 
     def __init__(
-        self, store: RunStore | OwnRuns, keep: int = 2, check: Callable[[Path], None] = lambda _: None
+        self,
+        shelf: Shelf,
+        keep: int,
+        load: Callable[[Found], Predictor] = alone,
+        elsewhere: Callable[[str], Found] | None = None,
     ) -> None:
-        self.store = store
-        self._check, self._keep = check, keep
-        self._loaded: OrderedDict[str, Chosen] = OrderedDict()
+        self.shelf = shelf
+        self._keep, self._make, self._elsewhere = keep, load, elsewhere
+        self._loaded: OrderedDict[Path, Chosen] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, run_id: str | None, folder: str = "") -> Chosen:
-        """Return the adapter of a folder, or else of a run; UserError where there is none, or it does not fit."""
-        folder = (folder or "").strip()
-        if not folder and not run_id:
-            raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name an adapter folder")
-        if folder:
-            self._check(Path(folder))
+    def get(self, key: str | None, typed: str = "") -> Chosen:
+        """Return what was typed, or else the adapter of a shelf's key; UserError where there is none."""
+        typed = (typed or "").strip()
+        if not typed and not key:
+            raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name one of the Hub")
         # Asked at each call, though the adapter may be in memory: it may be another visitor's.
-        run = None if folder else self.store.get(str(run_id))
-        key = folder or str(run_id)
+        found = self._elsewhere(typed) if typed and self._elsewhere else self.shelf.find(str(key))
+        if found is None:
+            raise UserError("There is no such adapter", got=str(key))
         with self._lock:
-            if key not in self._loaded:
-                if run is None:
-                    chosen = Chosen(Predictor.load(Path(folder).expanduser()), None)
-                else:
-                    place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
-                    weights = run.config.get("backbone", {}).get("weights")
-                    named = weights if weights not in (None, "pretrained", "random", "included") else None
-                    chosen = Chosen(Predictor.load(place, backbone_weights=named), parse_config(run.config))
-                self._loaded[key] = chosen
+            if found.folder not in self._loaded:
+                self._loaded[found.folder] = Chosen(self._make(found), found.run)
                 while len(self._loaded) > self._keep:
                     self._loaded.popitem(last=False)
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
+            self._loaded.move_to_end(found.folder)
+            return self._loaded[found.folder]

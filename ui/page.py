@@ -28,6 +28,7 @@ from .shelf import ExampleShelf, HubShelf, RunShelf, Shelves
 from .sweep_page import SweepPage
 from .theme import logo
 from .train_page import TrainPage
+from .uploads_part import UploadsPart
 
 _TAGLINE = "Teach 3D point-cloud and vision transformers new classes with tiny adapters."
 # Gradio encrypts what it keeps in the browser; a fixed key lets a form outlive a restart. It guards no secret.
@@ -40,6 +41,11 @@ window.addEventListener('popstate', () => {{
 """
 
 
+_HELLO = (
+    '<p class="ps-hello" hidden><span>First time here? Press <b>Start training</b>: in about two minutes a small '
+    "transformer learns fifteen everyday objects. Then turn one under <b>Predict</b>.</span>"
+    '<button type="button">Got it</button></p>'
+)
 _LEAVE = '<form method="post" action="logout" class="ps-leave"><button type="submit">Log out</button></form>'
 
 
@@ -63,7 +69,7 @@ class Page:
             self.top = gr.HTML(
                 f'<header class="ps-top">{logo()}<div><h1>Pointsmith</h1><p>{_TAGLINE}</p></div></header>',
                 apply_default_css=False,
-                js_on_load=_FOLLOW_ADDRESS,
+                js_on_load=_FOLLOW_ADDRESS + "window.pointsmithTitle();",
             )
             if access.door == "accounts":
                 gr.HTML(_LEAVE, apply_default_css=False, elem_id="leave")
@@ -71,9 +77,12 @@ class Page:
                 gr.LoginButton(size="sm", elem_id="hf-login")
             with gr.Tabs(selected="train", elem_id="tabs") as self.tabs:
                 with gr.Tab("Train", id="train") as self.train_tab:
-                    self.train = TrainPage(runs, data_dir / "uploads", access.check)
+                    gr.HTML(_HELLO, apply_default_css=False, js_on_load="window.pointsmithHello(element);")
+                    self.train = TrainPage(runs, data_dir / "uploads", access.check, access.room)
                 with gr.Tab("Data", id="data") as self.data_tab:
                     self.data = DataPage(data_dir, access)
+                    with self.data.more:
+                        self.uploads = UploadsPart(store, data_dir / "uploads", access)
                 with gr.Tab("Runs", id="runs") as self.runs_tab:
                     self.runs = RunsPage(runs)
                     with self.runs.more:
@@ -153,6 +162,9 @@ class Page:
         train, data = self.train, self.data
         self.blocks.load(self._open_data, None, data.shown, **quiet)
         self.top.moved(self._moved_data, None, data.shown, **quiet)  # type: ignore[attr-defined]
+        self.uploads.wire()
+        for seen in (self.data_tab.select, data.added.then):
+            seen(self.uploads.shown, None, self.uploads.panel, **quiet)
         self.data_tab.select(None, data.selected, None, js=address("data"), **hidden)
         data.selected.change(None, data.selected, None, js=_UNLESS_EMPTY.replace("'run'", "'data'"), **hidden)
         used = data.use.click(self._use, [data.checked, train.kinds["backbone"]], [self.tabs, *train.inputs], **quiet)
@@ -162,6 +174,12 @@ class Page:
         compare = self.compare
         self.blocks.load(self._open_compare, None, compare.shown, **quiet)
         self.top.moved(self._moved_compare, None, compare.shown, **quiet)  # type: ignore[attr-defined]
+        opened = [self.tabs, *compare.shown]
+        for begun in (
+            self.runs.list.compare(self._compare_chosen, None, opened, **quiet),  # type: ignore[attr-defined]
+            self.runs.compare.click(self._compare_with, self.runs.selected, opened, **quiet),
+        ):
+            begun.then(None, compare.named, None, js=address("compare", push=True), **hidden)
         self.compare_tab.select(compare.newest, compare.named, compare.shown, **quiet).then(
             None, compare.named, None, js=address("compare"), **hidden
         )
@@ -195,6 +213,12 @@ class Page:
         except UserError as error:
             return [pieces.notice("error", [str(error)]), gr.skip(), gr.skip()]
         return ["", gr.Tabs(selected="sweep"), config.to_yaml()]
+
+    def _compare_chosen(self, event: gr.EventData) -> list[Any]:
+        return [gr.Tabs(selected="compare"), *self.compare.open(str(event.ids))]  # type: ignore[attr-defined]
+
+    def _compare_with(self, run: str) -> list[Any]:
+        return [gr.Tabs(selected="compare"), *self.compare.open(run)]
 
     def _open_compare(self, request: gr.Request) -> list[Any]:
         return self.compare.open(_named(request, "compare"))

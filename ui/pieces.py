@@ -106,5 +106,7 @@ def ago(moment: float, now: float | None = None) -> str:
 
 
 def size(count: int) -> str:
-    """Return bytes as kB or MB (powers of ten)."""
+    """Return bytes as kB, MB or GB (powers of ten)."""
+    if count >= 1e9:
+        return f"{count / 1e9:.2f} GB"
     return f"{count / 1e6:.2f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import gradio as gr
 import numpy as np
 from PIL import Image
 
-from ..core.config import RunConfig
 from ..core.data.files import EXTENSIONS, read_untrusted, read_untrusted_image
 from ..core.data.kinds import require_modality
 from ..core.data.picture import IMAGE_EXTENSIONS
@@ -26,6 +22,7 @@ from ..core.predict import Prediction, Predictor, Segmentation
 from ..core.serving.server import Server
 from . import pieces
 from .address import address
+from .loaded import Adapters, Chosen, alone
 from .predict_tools import MESH_POINTS, Given, Tools, many, matters, pasted, table
 from .samples import Sample, Samples
 from .shelf import Found, Shelf
@@ -36,14 +33,6 @@ SHOWN_PIXELS = 1024
 
 _ANY = "any class"
 Handler = Callable[..., list[Any]]
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A loaded adapter, and the run it comes from where that is known (its data may be sampled)."""
-
-    predictor: Predictor
-    run: RunConfig | None
 
 
 class PredictPage:
@@ -63,10 +52,8 @@ class PredictPage:
         self._folders = folders  # whether places on this server, and other ids of the Hub, may be named
         self._device, self._lend = device, lend  # `lend` wraps what computes, where a GPU is lent for each call
         self._check = check  # what this page's rules say of a folder on this server
-        self._keep = keep
-        self._loaded: OrderedDict[str, Chosen] = OrderedDict()
         self._server = Server()  # adapters on shared backbones; it forgets the least used where memory has a limit
-        self._lock = Lock()
+        self._adapters = Adapters(shelf, keep, self._open, self._found)
         with gr.Row(elem_classes="ps-split"):
             with gr.Column(scale=3, min_width=320):
                 with gr.Row(elem_classes="ps-linked"):
@@ -159,28 +146,13 @@ class PredictPage:
         return gr.update(choices=found, value=wanted if wanted in ids else ids[0] if ids else None)
 
     def _load(self, run_id: str | None, folder: str) -> Chosen:
-        """Return the adapter of a folder, or else of a run; the last ones asked for need not be found again."""
-        folder = (folder or "").strip()
-        if not folder and not run_id:
-            raise UserError("There is no adapter yet", remedy="Finish a run under Train, or name one of the Hub")
-        # Asked at each call, though the adapter may be in memory: it may be another visitor's.
-        found = self._found(folder) if folder else self.shelf.find(str(run_id))
-        if found is None:
-            raise UserError("There is no such adapter", got=str(run_id))
-        key = str(found.folder)
-        with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = Chosen(self._open(found), found.run)
-                while len(self._loaded) > self._keep:
-                    self._loaded.popitem(last=False)
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
+        return self._adapters.get(run_id, folder)
 
     def _open(self, found: Found) -> Predictor:
         if self._lend is None:
             return self._server.open(found.folder, backbone_weights=found.weights)
         # What is lent computes in a copy of this process, which has none of the server's threads.
-        return Predictor.load(found.folder, device=self._device, backbone_weights=found.weights)
+        return alone(found, self._device)
 
     def _found(self, text: str) -> Found:
         """Return the adapter that is typed: an id of the Hub, or a folder that this page's rules let be named."""

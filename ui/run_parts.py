@@ -26,6 +26,7 @@ from . import pieces
 from .loaded import Adapters
 from .routing_view import data_url, explain_panel, explained_value
 from .samples import Samples
+from .shelf import RunShelf
 from .viewer import TEMPLATE, payload
 
 MOST = 12
@@ -48,7 +49,7 @@ class RunParts:
 
     def __init__(self, store: RunStore | OwnRuns) -> None:
         self.store, self.samples = store, Samples()
-        self.adapters = Adapters(store, keep=1)
+        self.adapters = Adapters(RunShelf(store), keep=1)
         self.strip = gr.HTML(
             None,
             html_template=f'<div class="ps-strip" hidden><div class="ps-strip-bar"><h3></h3></div>'

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.config import RunConfig, parse_config
 from ..core.errors import UserError
+from ..worker.marks import REPENT
 from ..worker.own_runs import OTHERS
 from ..worker.run import FINAL, Run, WorkerInfo
 from . import pieces
@@ -44,18 +45,43 @@ def run_list(runs: Sequence[Run], workers: Sequence[WorkerInfo], now: float) -> 
         said = ["No worker is running, so queued runs wait. Start one with `pointsmith worker`."]
     elif stuck := sorted({run.needs.queue for run in waiting} - served):
         said = [f"No worker serves {', '.join(stuck)}: runs that ask for that wait. Start one on such a machine."]
-    rows = "".join(_row(run, now) for run in runs)
-    return f'{notice("warning", said)}<div class="ps-runs" role="list">{rows}</div>'
+    rows = "".join(f"<li>{_chooser(run)}{_row(run, now)}</li>" for run in runs)
+    few = " ps-few" if len(runs) < 2 else ""
+    bar = f'<p class="ps-chosen{few}"><span>Tick runs to compare them.</span>{_COMPARE}</p>'
+    return f'{notice("warning", said)}{bar}<ul class="ps-runs{few}">{rows}</ul>'
+
+
+_COMPARE = '<a class="ps-button" href="?compare=" data-compare>Compare</a>'
+
+
+def _chooser(run: Run) -> str:
+    return (
+        f'<label class="ps-choose"><input type="checkbox" data-choose="{run.id}" '
+        f'aria-label="Choose {escape(run.name, quote=True)} to compare"></label>'
+    )
 
 
 def undo(runs: Sequence[Run], now: float) -> str:
-    """Return a line for each run in the bin, with a button that brings it back."""
-    return "".join(
-        f'<p class="ps-undo" role="status"><span>Deleted <b>{escape(run.name)}</b>, '
-        f"{escape(ago(run.discarded or now, now))}; gone for good after ten minutes.</span>"
-        f'<button type="button" class="ps-button" data-undo="{run.id}">Undo</button></p>'
+    """Return what is in the bin: a line for each run, with a button that brings it back."""
+    if not runs:
+        return ""
+    rows = "".join(
+        f'<li class="ps-undo"><span><b>{escape(run.name)}</b>, deleted {_left(run, now)}</span>{_undo_button(run)}</li>'
         for run in runs
     )
+    return f'<section class="ps-bin"><h3>Recently deleted</h3><ul>{rows}</ul></section>'
+
+
+def _left(run: Run, now: float) -> str:
+    """Return how long ago a run was deleted, and how long it can be had back."""
+    since = run.discarded or now
+    left = max(1, round((since + REPENT - now) / 60))
+    return f"{escape(ago(since, now))}; gone for good in about {left} min."
+
+
+def _undo_button(run: Run) -> str:
+    name = escape(run.name, quote=True)
+    return f'<button type="button" class="ps-button" data-undo="{run.id}" aria-label="Undo: {name}">Undo</button>'
 
 
 def worker_list(workers: Sequence[WorkerInfo], runs: Sequence[Run], now: float) -> str:
@@ -91,7 +117,7 @@ def _row(run: Run, now: float) -> str:
     right = pieces.result(run.result or {}) if run.state == "succeeded" else _brief(run)
     tags = "".join(f'<span class="ps-tag">{escape(tag)}</span>' for tag in run.tags)
     return (
-        f'<a class="ps-run" role="listitem" href="?run={run.id}" data-run="{run.id}">'
+        f'<a class="ps-run" href="?run={run.id}" data-run="{run.id}">'
         f"{chip(run.state, 'cancelling' if run.cancelling and run.state == 'running' else None)}"
         f'<span class="ps-run-name"><b>{escape(run.name)}{tags}</b><small>{escape(kinds)}</small></span>'
         f'<span class="ps-run-bar">{bar(share(run), run.name) if run.state in ("running", "succeeded") else ""}</span>'
@@ -112,6 +138,9 @@ def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> s
     """Return name, state, stage, progress with time left, queue place; the reason on failure."""
     state = "cancelling" if run.cancelling and run.state == "running" else None
     parts = [f'<div class="ps-head"><h2>{escape(run.name)}</h2>{chip(run.state, state)}</div>']
+    if run.discarded is not None:
+        line = f"<span>This run was deleted {_left(run, now)}</span>{_undo_button(run)}"
+        parts.append(f'<p class="ps-undo" role="status">{line}</p>')
     if run.tags or run.note:
         tags = "".join(f'<span class="ps-tag">{escape(tag)}</span>' for tag in run.tags)
         parts.append(f'<p class="ps-note-text">{tags}{escape(run.note)}</p>')

@@ -33,6 +33,35 @@ element.addEventListener('click', (event) => {
 });
 """
 
+_CHOOSE = """
+const chosen = new Set();
+const show = () => {
+  for (const one of element.querySelectorAll('[data-choose]')) one.checked = chosen.has(one.dataset.choose);
+  const bar = element.querySelector('.ps-chosen'), link = bar?.querySelector('a');
+  if (!link) return;
+  bar.classList.toggle('ps-some', chosen.size > 0);
+  link.textContent = chosen.size > 1 ? `Compare ${chosen.size} runs` : 'Compare: tick one more';
+  link.href = '?compare=' + [...chosen].join(',');
+};
+element.addEventListener('change', (event) => {
+  const id = event.target.dataset.choose;
+  if (!id) return;
+  if (event.target.checked) chosen.add(id); else chosen.delete(id);
+  show();
+});
+element.addEventListener('click', (event) => {
+  const link = event.target.closest('[data-compare]');
+  if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  trigger('compare', {ids: [...chosen].join(',')});
+});
+watch('value', () => {
+  const there = new Set([...element.querySelectorAll('[data-choose]')].map((one) => one.dataset.choose));
+  if (there.size) for (const one of chosen) if (!there.has(one)) chosen.delete(one);
+  show();
+});
+"""
+
 _UNDO = """
 element.addEventListener('click', (event) => {
   const on = event.target.closest('[data-undo]');
@@ -69,11 +98,11 @@ class RunsPage:
         with gr.Column(elem_classes="ps-page") as self.list_column:
             gr.HTML("<h2>Runs</h2>", apply_default_css=False)
             self.bin = pieces.panel("bin", "", _UNDO)
-            self.list = pieces.panel("runs", "", _OPEN_RUN)
+            self.list = pieces.panel("runs", "", _OPEN_RUN + _CHOOSE)
             self.workers = pieces.panel("workers", "", _OPEN_RUN)
         with gr.Column(visible=False, elem_classes="ps-page") as self.run_column:
             self.back = gr.Button("← All runs", size="sm", elem_classes="ps-back", elem_id="back")
-            self.header = pieces.panel("run-header", "", pieces.COPY_CODE)
+            self.header = pieces.panel("run-header", "", pieces.COPY_CODE + _UNDO)
             self.remedies = pieces.panel("remedies", "", _MEND + pieces.COPY_CODE)
             small: dict[str, Any] = {"size": "md", "visible": False}
             with gr.Row(elem_classes="ps-actions"):
@@ -81,6 +110,7 @@ class RunsPage:
                     "Open in Predict", variant="primary", size="md", visible=False, elem_id="open-predict"
                 )
                 self.download = pieces.panel("download", "")
+                self.compare = gr.Button("Compare with others", size="md", elem_id="to-compare")
                 self.cancel = gr.Button("Cancel the run", elem_id="cancel", **small)
                 self.delete = gr.Button("Delete", elem_id="delete", **small)
             self.charts = gr.HTML(
@@ -151,7 +181,7 @@ class RunsPage:
             *(self._run(run, seen, workers, now) if run and seen else [("value", None)] * 5 + [("visible", False)] * 4),
             ("value", run_view.worker_list(workers, runs, now) if run is None else ""),
             ("value", run_view.remedies(run, remedies(run)) if run else ""),
-            ("value", routing_view.live_value(run.id, seen) if run and seen else None),
+            ("value", _routing(run, seen) if run and seen else None),
             ("value", run_view.undo(self.store.discarded(), now) if run is None else ""),
             *self.parts.values(run, _classes(seen)),
             ("active", active),
@@ -168,16 +198,20 @@ class RunsPage:
     def _run(self, run: Run, seen: Seen, workers: Any, now: float) -> list[tuple[str, Any]]:
         epochs = (seen.plan or {}).get("epochs") or run.config.get("epochs") or 1
         ended = run.state in FINAL
+
+        def drawn() -> Any:
+            return seen.once("charts", (run.id, epochs), lambda: charts(run.id, seen, epochs))
+
         return [
             ("value", run_view.header(run, seen, workers, now)),
-            ("value", charts(run.id, seen, epochs) if seen.steps or not ended else None),
+            ("value", drawn() if seen.steps or not ended else None),
             ("value", run_view.results(seen)),
             ("value", run_view.log(self.store.log(run.id, LOG_LINES), run.state)),
             ("value", run_view.recipe(run.config)),
             ("visible", run.state == "succeeded"),
             ("visible", run.state == "succeeded"),
             ("visible", not ended and not run.cancelling),
-            ("visible", run.state != "running"),
+            ("visible", run.state != "running" and run.discarded is None),
         ]
 
     def refresh(self, selected: str, sent: dict[str, str]) -> list[Any]:
@@ -201,14 +235,14 @@ class RunsPage:
             gr.Warning(str(error), title="Runs")
         return self.refresh(selected, sent)
 
-    def _undo(self, sent: dict[str, str], event: gr.EventData) -> list[Any]:
+    def _undo(self, selected: str, sent: dict[str, str], event: gr.EventData) -> list[Any]:
         try:
             run = self.store.restore(str(event.id))  # type: ignore[attr-defined]
         except UserError as error:
             gr.Warning(str(error), title="Runs")
-            return self.refresh("", sent)
+            return self.refresh(selected, sent)
         gr.Info(f"{run.name} is back.", title="Runs")
-        return self.refresh("", sent)
+        return self.refresh(selected, sent)
 
     def _labels(self, selected: str) -> list[Any]:
         try:
@@ -248,7 +282,8 @@ class RunsPage:
             table.open(self._open, self.sent, shown, **quiet).then(  # type: ignore[attr-defined]
                 None, self.selected, None, js=address("run", push=True), api_visibility="private"
             )
-        self.bin.undo(self._undo, self.sent, shown, **quiet)  # type: ignore[attr-defined]
+        self.bin.undo(self._undo, state, shown, **quiet)  # type: ignore[attr-defined]
+        self.header.undo(self._undo, state, shown, **quiet)  # type: ignore[attr-defined]
         self.selected.change(self._labels, self.selected, [self.name, self.note, self.tags], **quiet)
         self.save.click(self._label, [*state, self.name, self.note, self.tags], shown, **quiet)
         self.parts.wire(self.selected, self.results)
@@ -263,6 +298,10 @@ class RunsPage:
 
 def _update(what: str, value: Any) -> Any:
     return gr.Timer(active=value) if what == "active" else gr.update(**{what: value})
+
+
+def _routing(run: Run, seen: Seen) -> Any:
+    return seen.once("routing", run.id, lambda: routing_view.live_value(run.id, seen))
 
 
 def _classes(seen: Seen | None) -> list[str]:

@@ -83,7 +83,7 @@ class SweepPage:
 
     def _plan(self) -> None:
         with gr.Group(elem_classes="ps-card", elem_id="new-sweep"):
-            gr.HTML("<h3>New sweep</h3>", apply_default_css=False, elem_classes="ps-card-title")
+            gr.HTML("<h2>New sweep</h2>", apply_default_css=False, elem_classes="ps-card-title")
             self.base = pieces.panel("sweep-base", _base_html(recipe("demo").config()))
             with gr.Row(elem_classes="ps-fields ps-wide"):
                 self.methods = gr.Dropdown(

@@ -49,7 +49,8 @@ def sweep_list(sweeps: Sequence[Sweep], now: float) -> str:
     """Return the sweeps, newest first, each a link to its own address."""
     if not sweeps:
         return empty("No sweep yet", "Choose methods and seeds above: every combination becomes a run.")
-    return f'<div class="ps-runs" role="list">{"".join(_row(one, now) for one in sweeps)}</div>'
+    rows = "".join(f"<li>{_row(one, now)}</li>" for one in sweeps)
+    return f'<ul class="ps-runs ps-few">{rows}</ul>'
 
 
 def _row(sweep: Sweep, now: float) -> str:
@@ -57,7 +58,7 @@ def _row(sweep: Sweep, now: float) -> str:
     best = max((one.test.mean for one in summarise(sweep.outcomes) if one.test), default=None)
     right = f"best {percent(best)}" if best is not None else "–"
     return (
-        f'<a class="ps-run" role="listitem" href="?sweep={sweep.id}" data-sweep="{sweep.id}">{chip(_state(sweep))}'
+        f'<a class="ps-run" href="?sweep={sweep.id}" data-sweep="{sweep.id}">{chip(_state(sweep))}'
         f'<span class="ps-run-name"><b>{escape(sweep.name)}</b><small>{sweep.planned} runs</small></span>'
         f'<span class="ps-run-bar">{bar(done / max(1, sweep.planned), sweep.name)}</span>'
         f'<span class="ps-run-right">{right}<small>{escape(ago(sweep.created, now))}</small></span></a>'

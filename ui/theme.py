@@ -126,7 +126,7 @@ def css() -> str:
 
 def head() -> str:
     """Return what goes into the page's head: our scripts, inline, so that nothing is fetched."""
-    names = ("charts.js", "viewer.js", "routing.js", "inputs.js")
+    names = ("charts.js", "viewer.js", "routing.js", "inputs.js", "page.js")
     scripts = "\n".join((ASSETS / name).read_text(encoding="utf-8") for name in names)
     return f'<meta name="color-scheme" content="light dark"><script>{scripts}</script>'
 

@@ -109,9 +109,14 @@ class TrainPage:
     """Builds the tab's components on construction; `wire` then connects them."""
 
     def __init__(
-        self, store: RunStore | OwnRuns, uploads: Path, check: Callable[[RunConfig], None] = lambda _: None
+        self,
+        store: RunStore | OwnRuns,
+        uploads: Path,
+        check: Callable[[RunConfig], None] = lambda _: None,
+        room: Callable[[], str] = lambda: "",
     ) -> None:
         self.store, self.uploads = store, uploads
+        self.room = room  # whose an upload is
         self.check = check  # what this page's rules say of the files that a run names
         self.first = recipe(_FIRST).config()
         self.form = Form(self.first)
@@ -206,7 +211,7 @@ class TrainPage:
 
     def _basic(self) -> None:
         with gr.Group(elem_classes="ps-card", elem_id="step-recipe"):
-            gr.HTML("<h3>4 · Recipe</h3>", apply_default_css=False, elem_classes="ps-card-title")
+            gr.HTML("<h2>4 · Recipe</h2>", apply_default_css=False, elem_classes="ps-card-title")
             self.aims = pieces.panel("aims", _aims_html(), _AIM)
             self.aimed = pieces.panel("aimed", "")
             self._keys("epochs", "batch_size", "optim.lr", "seed")
@@ -227,7 +232,7 @@ class TrainPage:
                     self.sections[part].append((kind, column))
 
     def _legend(self, text: str) -> None:
-        gr.HTML(f"<h4>{escape(text)}</h4>", apply_default_css=False, elem_classes="ps-legend-title")
+        gr.HTML(f"<h3>{escape(text)}</h3>", apply_default_css=False, elem_classes="ps-legend-title")
 
     def _review(self) -> None:
         with gr.Group(elem_classes="ps-card ps-review", elem_id="step-review"):
@@ -364,6 +369,7 @@ class TrainPage:
         folder.mkdir(parents=True, mode=0o700)
         target = folder / source.name
         shutil.move(source, target)
+        UploadRoom(self.uploads).belongs(folder.name, self.room())
         return str(target)
 
     def submit(self, name: str, *values: Any) -> Run:
@@ -409,7 +415,7 @@ class TrainPage:
 
 
 _DROP = "<b>or from a file</b><small>a run's YAML, an adapter's README.md or adapter_config.json</small>"
-_REVIEW = "<h3>5 · Review</h3>"
+_REVIEW = "<h2>5 · Review</h2>"
 _NOTHING_YET = f"{_REVIEW}<p class='ps-about'>Numbers, command and YAML follow when the form fits.</p>"
 
 

@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import UserError
 
+if TYPE_CHECKING:
+    from .run import Run
+    from .store import RunStore
+
+_OWNERS = "owners"
 VARIABLE = "POINTSMITH_UPLOADS_GB"
 """The environment variable that says how many GB uploads may take in all."""
 USUAL = 50.0
@@ -17,12 +24,16 @@ USUAL = 50.0
 
 @dataclass(frozen=True)
 class Upload:
-    """One uploaded data set: its folder's random name, what it holds (a few names), its bytes, and when it came."""
+    """One uploaded data set: its folder's random name, what it holds (a few names), its bytes, and when it came.
+
+    `owner` is what was said with `belongs`, '' where nothing was.
+    """
 
     name: str
     holds: tuple[str, ...]
     bytes: int
     since: float
+    owner: str = ""
 
 
 class UploadRoom:
@@ -33,7 +44,14 @@ class UploadRoom:
 
     def list(self) -> list[Upload]:
         """The uploads, the oldest first."""
-        return sorted((_upload(path) for path in self._folders()), key=lambda one: (one.since, one.name))
+        found = (_upload(path, self._owner(path.name)) for path in self._folders())
+        return sorted(found, key=lambda one: (one.since, one.name))
+
+    def belongs(self, name: str, owner: str) -> None:
+        """Note whose upload this is. The note lies beside the uploads, not among a data set's files."""
+        if owner:
+            (self.folder / _OWNERS).mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.folder / _OWNERS / name).write_text(owner, encoding="utf-8")
 
     def require(self, more: int) -> None:
         """Refuse an upload of so many bytes where there is no room for it. UserError."""
@@ -51,9 +69,37 @@ class UploadRoom:
         if re.fullmatch(r"[0-9a-f]{32}", name) is None or not (self.folder / name).is_dir():
             raise UserError("There is no such upload", got=name, remedy="Look it up with `pointsmith uploads`")
         shutil.rmtree(self.folder / name)
+        (self.folder / _OWNERS / name).unlink(missing_ok=True)
+
+    def _owner(self, name: str) -> str:
+        try:
+            return (self.folder / _OWNERS / name).read_text(encoding="utf-8")
+        except OSError:
+            return ""
 
     def _folders(self) -> list[Path]:
         return [path for path in self.folder.glob("*") if re.fullmatch(r"[0-9a-f]{32}", path.name) and path.is_dir()]
+
+
+def users(store: RunStore, names: Iterable[str]) -> dict[str, list[Run]]:
+    """The runs, anybody's, whose configuration names each of these uploads."""
+    found: dict[str, list[Run]] = {name: [] for name in names}
+    at = 0
+    while found and (some := store.list(500, at)):
+        at += len(some)
+        for run in some:
+            text = str(run.config)
+            for name in found:
+                if name in text:
+                    found[name].append(run)
+    return found
+
+
+def require_idle(name: str, runs: Sequence[Run]) -> None:
+    """Refuse to part with an upload of which one of its runs has yet to end. UserError."""
+    busy = [run for run in runs if run.state in ("queued", "running")]
+    if busy:
+        raise UserError("A run still needs this upload", got=name, remedy=f"Cancel {busy[0].id} first")
 
 
 def limit_bytes() -> int:
@@ -68,9 +114,9 @@ def limit_bytes() -> int:
     return int(limit * 1e9)
 
 
-def _upload(path: Path) -> Upload:
+def _upload(path: Path, owner: str) -> Upload:
     names = sorted(entry.name for entry in path.iterdir())
-    return Upload(path.name, tuple(names[:3]), _bytes(path), path.stat().st_mtime)
+    return Upload(path.name, tuple(names[:3]), _bytes(path), path.stat().st_mtime, owner)
 
 
 def _bytes(path: Path) -> int:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ...core.errors import UserError
 from .output import print_json, size, table
 from .runs import open_store, service_option
-
-if TYPE_CHECKING:
-    from ...worker.run import Run
-    from ...worker.store import RunStore
 
 
 @click.command()
@@ -32,53 +27,37 @@ def uploads(service: Path | None, gone: tuple[str, ...], unused: bool, as_json: 
     Example:
       pointsmith uploads --unused
     """
-    from ...worker.upload_room import UploadRoom, limit_bytes
+    from ...worker.upload_room import UploadRoom, limit_bytes, require_idle, users
 
     with open_store(service) as store:
         room = UploadRoom(store.data_dir / "uploads")
         found = room.list()
-        users = _users(store, [one.name for one in found])
-    chosen = [_one(beginning, list(users)) for beginning in gone]
+        naming = users(store, [one.name for one in found])
+    chosen = [_one(beginning, list(naming)) for beginning in gone]
     if unused:
         old = time.time() - 24 * 3600
-        chosen += [one.name for one in found if not users[one.name] and one.since < old]
+        chosen += [one.name for one in found if not naming[one.name] and one.since < old]
     for name in dict.fromkeys(chosen):
-        busy = [run for run in users[name] if run.state in ("queued", "running")]
-        if busy:
-            raise UserError("A run still needs this upload", got=name, remedy=f"Cancel {busy[0].id} first")
+        require_idle(name, naming[name])
         room.delete(name)
     left = [one for one in found if one.name not in chosen]
     if as_json:
         print_json({
             "deleted": chosen,
             "limit_bytes": limit_bytes(),
-            "uploads": [{**asdict(one), "runs": [run.id for run in users[one.name]]} for one in left],
+            "uploads": [{**asdict(one), "runs": [run.id for run in naming[one.name]]} for one in left],
         })  # fmt: skip
         return
     for name in chosen:
         click.echo(f"Deleted {name}.")
     rows = [
-        (one.name[:12], size(one.bytes), f"{(time.time() - one.since) / 86400:.1f}", str(len(users[one.name])),
+        (one.name[:12], size(one.bytes), f"{(time.time() - one.since) / 86400:.1f}", str(len(naming[one.name])),
          ", ".join(one.holds))
         for one in left
     ]  # fmt: skip
     if rows:
         click.echo(table(("upload", "size", "days", "runs", "holds"), rows))
     click.echo(f"{size(sum(one.bytes for one in left))} of {size(limit_bytes())} taken.")
-
-
-def _users(store: RunStore, names: list[str]) -> dict[str, list[Run]]:
-    """The runs whose configuration names each of these uploads."""
-    users: dict[str, list[Run]] = {name: [] for name in names}
-    at = 0
-    while some := store.list(500, at):
-        at += len(some)
-        for run in some:
-            text = str(run.config)
-            for name in names:
-                if name in text:
-                    users[name].append(run)
-    return users
 
 
 def _one(beginning: str, names: list[str]) -> str:
