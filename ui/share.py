@@ -196,6 +196,9 @@ def _known(known: dict[str, Any]) -> str:
         said.append(pieces.notice(kind, [" · ".join(found["lines"])]))
     if space := known.get("space"):
         said.append(f"<p>Demo: {_link(space['url'], str(space['name']))}, {pieces.ago(space['at'])}</p>")
+        if space.get("private"):
+            why = "The adapter is private: in the Space's settings, give it a secret HF_TOKEN that may read it."
+            said.append(pieces.notice("info", [why]))
     if not said:
         said.append(
             '<p class="ps-quiet">One commit with the adapter, its configuration and a card: results, curves, cost, '

@@ -101,6 +101,7 @@ def test_push_verify_and_demo_are_said_and_remembered(part: SharePart, run: Run,
 
     part.demonstrating(run.id, "cpu")
     said = done(part, run)
+    assert "a secret HF_TOKEN" in said
     assert f"{NAME}-demo" in said and served.repos["space", f"{NAME}-demo"].private
     assert {"app.py", "README.md", "requirements.txt", "pointsmith/ui/demo.py"} <= set(
         served.files(f"{NAME}-demo", "space")
