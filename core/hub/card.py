@@ -78,8 +78,8 @@ def _front(config: AdapterConfig, name: str, licence: str) -> str:
     """Return the metadata that the Hub reads, as YAML."""
     run, images = config.run, config.run.backbone.modality == "images"
     repository = source_of(run.backbone).repository if run.backbone.weights in ("pretrained", "included") else None
-    merged = config.merged_from is not None or run.backbone.weights == "included"
-    relation: Literal["merge", "adapter"] = "merge" if merged else "adapter"
+    whole: Literal["finetune", "adapter"] = "finetune" if run.backbone.weights == "included" else "adapter"
+    relation: Literal["merge", "finetune", "adapter"] = "merge" if config.merged_from else whole
     data: Any = ModelCardData(
         library_name=config.library_name,
         license=licence,

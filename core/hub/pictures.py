@@ -129,9 +129,9 @@ def _ceiling(value: float) -> float:
 def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> bytes | None:
     """Return the matrix (row: what it is, column: what it was called); a cell's colour is its share of the row.
 
-    None for more than a hundred classes, of which nothing could be read.
+    None where nothing was counted, and for more than a hundred classes, of which nothing could be read.
     """
-    if not 2 <= len(classes) <= 100:
+    if not counts or not 2 <= len(classes) <= 100:
         return None
     cell = 34.0 if len(classes) <= 20 else 20.0 if len(classes) <= 45 else 10.0
     size = 11.0 if cell >= 20 else 8.0

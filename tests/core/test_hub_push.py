@@ -116,6 +116,20 @@ def test_a_published_backbone_is_named_as_the_base(hub: Served, folder: Path, tm
     assert "Masked Autoencoders for Point Cloud" in card.text
 
 
+def test_a_card_of_parts_has_its_metric_and_no_empty_pictures(hub: Served, folder: Path, tmp_path: Path) -> None:
+    content = json.loads((folder / "adapter_config.json").read_text())
+    parts = {**SCORES, "metric": "mIoU", "confusion": [], "per_class": [0.5, None, 0.5, 0.5, 0.5]}
+    content["metrics"] |= {"metric": "mIoU", "scores": [parts]}
+    content["part_names"] = [["seat", "leg"]] * 5
+    (tmp_path / "adapter_config.json").write_text(json.dumps(content))
+    (tmp_path / "adapter_model.safetensors").write_bytes((folder / "adapter_model.safetensors").read_bytes())
+    push(tmp_path, NAME, hub=ada(hub), history=History())
+    assert not any(path.startswith("pictures/") for path in hub.files(NAME))
+    card = ModelCard(hub.files(NAME)["README.md"].decode(), ignore_metadata_errors=False)
+    assert (card.data.eval_results[0].metric_type, card.data.eval_results[0].metric_value) == ("mean_iou", 0.8)
+    assert "part-segmentation" in card.data.tags and "mIoU by category" in card.text
+
+
 def test_a_second_push_replaces_the_first_and_takes_its_pictures_away(hub: Served, folder: Path) -> None:
     first = push(folder, NAME, hub=ada(hub), history=History.of(EVENTS))
     second = push(folder, NAME, hub=ada(hub), history=History())
