@@ -14,9 +14,15 @@
     return state ? `${run.textContent} (${state.textContent})` : run.textContent;
   };
 
+  /* Gradio puts an image into a button without a name. */
+  const nameImages = () => {
+    for (const one of document.querySelectorAll("#picture button:not([aria-label])")) one.setAttribute("aria-label", "The image that was asked about");
+  };
+
   let waiting = 0;
   const title = () => {
     waiting = 0;
+    nameImages();
     const name = named(), said = name && name !== "Train" ? `${name} · ${NAME}` : NAME;
     if (document.title !== said) document.title = said;
   };

@@ -109,6 +109,8 @@ def _controls(made: gr.themes.Base) -> gr.themes.Base:
         checkbox_label_text_color_selected="*neutral_800",
         checkbox_label_text_color_selected_dark="*neutral_100",
         checkbox_label_border_width="1px",
+        checkbox_border_color="*neutral_400",
+        checkbox_border_color_dark="*neutral_500",
         checkbox_background_color_selected="*primary_600",
         checkbox_background_color_selected_dark="*primary_500",
         checkbox_border_color_selected="*primary_600",
