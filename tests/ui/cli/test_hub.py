@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hub_server import ADA, serving_hub
 from hub_server import Hub as Served
+from pointsmith.core.hub.card import told_results
 
 pytestmark = pytest.mark.slow
 NAME = "ada/shapes"
@@ -48,7 +49,7 @@ def call(hub: Served, tmp_path_factory: pytest.TempPathFactory) -> Call:
             cwd=place,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
         )
 
     return run
@@ -96,7 +97,7 @@ def test_verify_says_that_the_card_is_right(call: Call, pushed: str) -> None:
 
 def test_verify_says_that_a_card_is_wrong(call: Call, hub: Served, pushed: str) -> None:
     text = hub.files(NAME)["README.md"].decode()
-    right = json.loads(call("verify", NAME, "--json", "--device", "cpu").stdout)["compared"][0]["told"]
+    right = told_results(text)["test"]
     hub.add(
         "model", "ada/boast", {**hub.files(NAME), "README.md": text.replace(f"value: {right}", "value: 0.99").encode()}
     )
@@ -117,8 +118,6 @@ def test_refusals_are_one_sentence_without_the_token(call: Call, pushed: str) ->
     secret = "hf_" + "Z" * 34
     done = call("push", "run/adapter", NAME, token=secret)
     assert done.returncode == 2 and "does not accept the token" in done.stderr and secret not in done.stderr
-    done = call("push", "run/adapter", NAME, token=None)
-    assert done.returncode == 2 and "hf auth login" in done.stderr
     done = call("predict", "ada/nothing", "x.npy")
     assert done.returncode == 2 and "there is no ada/nothing" in done.stderr
     assert "Traceback" not in done.stderr
