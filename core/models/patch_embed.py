@@ -48,7 +48,8 @@ class PatchEmbed(nn.Module):
             nn.init.zeros_(last.bias)
         scale_output(last if isinstance(last, nn.Linear) else self.merged[-1], gamma, beta)  # type: ignore[arg-type]
 
-    def forward(self, groups: Tensor) -> Tensor:
+    def forward(self, groups: Tensor, sparing: bool = False) -> Tensor:
+        """Return tokens (B, G, D); `sparing` asks a kernel (see `tuned`) to keep less meanwhile, at the same answer."""
         b, g, k, inputs = groups.shape
         features = self.local(groups.reshape(-1, inputs)).view(b * g, k, -1)
         pooled = features.amax(dim=1)

@@ -171,7 +171,8 @@ class PointM2AE(Trunk):
         x = patches
         for number, (stage, level) in enumerate(zip(self.stages, levels)):
             assert isinstance(stage, Stage)
-            x = tuned(stage.patch_embed, x if number == 0 else _members(x, level.index))
+            sparing = (True,) if self.recomputed else ()
+            x = tuned(stage.patch_embed, x if number == 0 else _members(x, level.index), *sparing)
             position = stage.pos_embed(level.centres)
             seen = within(level.centres, self.config.radii[number])
             for i, block in enumerate(stage.blocks):

@@ -172,7 +172,8 @@ class PointTransformer(Trunk):
 
     def _embedded(self, patches: Tensor) -> Tensor:
         if patches.dim() == 4:
-            return tuned(self.patch_embed, patches)
+            # Where blocks are recomputed, what the embedding keeps on the way would be the most of a step's memory.
+            return tuned(self.patch_embed, patches, *((True,) if self.recomputed else ()))
         x = patches  # embedded before, see `prepare`; what is behind the embedding was not run
         for delta in getattr(self.patch_embed, "deltas", ()):
             x = delta(patches, x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -46,9 +47,21 @@ class DynamicAdapter(nn.Module):
         nn.init.kaiming_uniform_(self.scale.weight, a=5**0.5)
         nn.init.zeros_(self.scale.bias)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(self, z: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return the answer (..., D) to z (..., D); `kept` is what `draw` answered, else dropout draws here."""
         u = self.norm(z)
-        return self.up(self.dropout(F.gelu(self.down(u)))) * F.relu(self.scale(u))
+        hidden = F.gelu(self.down(u))
+        hidden = self.dropout(hidden) if kept is None else hidden * (kept / (1 - self.dropout.p)).to(hidden.dtype)
+        return self.up(hidden) * F.relu(self.scale(u))
+
+    def draw(self, z: Tensor) -> Tensor | None:
+        """Return which hidden units dropout keeps, bool (..., R), on a CPU as `forward` itself would draw them."""
+        rate = self.dropout.p
+        if not self.dropout.training or not 0.0 < rate < 1.0:
+            return None
+        return torch.empty((*z.shape[:-1], self.down.out_features), dtype=torch.bool, device=z.device).bernoulli_(
+            1 - rate
+        )
 
 
 def _start_at_zero(down: nn.Linear, up: nn.Linear) -> None:
