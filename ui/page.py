@@ -174,22 +174,25 @@ class Page:
         compare = self.compare
         self.blocks.load(self._open_compare, None, compare.shown, **quiet)
         self.top.moved(self._moved_compare, None, compare.shown, **quiet)  # type: ignore[attr-defined]
-        opened = [self.tabs, *compare.shown]
         for begun in (
-            self.runs.list.compare(self._compare_chosen, None, opened, **quiet),  # type: ignore[attr-defined]
-            self.runs.compare.click(self._compare_with, self.runs.selected, opened, **quiet),
+            self.runs.list.compare(self._compare_chosen, None, compare.shown, **quiet),  # type: ignore[attr-defined]
+            self.runs.compare.click(compare.open, self.runs.selected, compare.shown, **quiet),
         ):
-            begun.then(None, compare.named, None, js=address("compare", push=True), **hidden)
-        self.compare_tab.select(compare.newest, compare.named, compare.shown, **quiet).then(
-            None, compare.named, None, js=address("compare"), **hidden
-        )
+            # The tab comes last: when it opens, it asks for what the address names.
+            begun.then(None, compare.named, None, js=address("compare", push=True), **hidden).then(
+                lambda: gr.Tabs(selected="compare"), None, self.tabs, **quiet
+            )
+        self.compare_tab.select(
+            compare.newest, compare.named, compare.shown, js=f"(named) => {_or_addressed('compare')}", **quiet
+        ).then(None, compare.named, None, js=address("compare"), **hidden)
 
     def _wire_sweep(self, quiet: dict[str, Any], hidden: dict[str, Any]) -> None:
         sweep, train, runs = self.sweep, self.train, self.runs
         state = [sweep.selected, sweep.sent]
         self.blocks.load(self._open_sweep, None, sweep.shown, **quiet)
         self.top.moved(self._moved_sweep, None, sweep.shown, **quiet)  # type: ignore[attr-defined]
-        self.sweep_tab.select(sweep.refresh, state, sweep.shown, **quiet).then(
+        asked = f"(named, sent) => [{_or_addressed('sweep')}, sent]"
+        self.sweep_tab.select(sweep.refresh, state, sweep.shown, js=asked, **quiet).then(
             None, sweep.selected, None, js=address("sweep"), **hidden
         ).then(sweep.look, sweep.inputs, sweep.planned, **quiet)
         shown = [*runs.outputs, runs.sent, runs.selected]
@@ -215,10 +218,7 @@ class Page:
         return ["", gr.Tabs(selected="sweep"), config.to_yaml()]
 
     def _compare_chosen(self, event: gr.EventData) -> list[Any]:
-        return [gr.Tabs(selected="compare"), *self.compare.open(str(event.ids))]  # type: ignore[attr-defined]
-
-    def _compare_with(self, run: str) -> list[Any]:
-        return [gr.Tabs(selected="compare"), *self.compare.open(run)]
+        return self.compare.open(str(event.ids))  # type: ignore[attr-defined]
 
     def _open_compare(self, request: gr.Request) -> list[Any]:
         return self.compare.open(_named(request, "compare"))
@@ -277,6 +277,11 @@ class Page:
 
 def _named(request: gr.Request, key: str) -> str:
     return request.query_params.get(key) or ""
+
+
+def _or_addressed(key: str) -> str:
+    """Return JavaScript for `named`, or what the address names: a tab opens before what is in it has come."""
+    return f"named || new URL(location).searchParams.get('{key}') || ''"
 
 
 _UNLESS_EMPTY = f"(id) => {{ if (id) ({address('run', push=True)})(id); }}"

@@ -145,8 +145,11 @@ def header(run: Run, seen: Seen, workers: Sequence[WorkerInfo], now: float) -> s
         tags = "".join(f'<span class="ps-tag">{escape(tag)}</span>' for tag in run.tags)
         parts.append(f'<p class="ps-note-text">{tags}{escape(run.note)}</p>')
     parts.append(f'<p class="ps-status" role="status">{escape(_status(run, workers, now))}</p>')
-    if run.state in ("running", "queued"):
-        parts.append(bar(share(run), "progress of the run", busy=run.state == "running" and not share(run)))
+    # The place of bar and facts is kept from the start: nothing below may jump when they come or go.
+    going = run.state in ("running", "queued")
+    busy = run.state == "running" and not share(run)
+    shown = bar(share(run), "progress of the run", busy=busy) if going else ""
+    parts.append(f'<div class="ps-bar-place">{shown}</div>')
     if run.error:
         kind = str(run.error.get("kind"))
         said = (MEANS.get(kind, ""), str(run.error.get("message") or "The run failed."))
@@ -160,6 +163,8 @@ def remedies(run: Run, found: Sequence[Remedy]) -> str:
     """Return a button for each remedy of an ended run, one that fills the form, and the last lines."""
     if run.state not in FINAL:
         return ""
+    if run.state == "succeeded" and not found:
+        return '<button type="button" class="ps-button" data-remedy="clone">Clone with changes</button>'
     shown = [*found, Remedy("clone", "Clone with changes", "fills the form with these settings", {})]
     buttons = "".join(
         f'<button type="button" class="ps-remedy" data-remedy="{one.key}"><b>{escape(one.label)}</b>'

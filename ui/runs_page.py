@@ -103,9 +103,9 @@ class RunsPage:
         with gr.Column(visible=False, elem_classes="ps-page") as self.run_column:
             self.back = gr.Button("← All runs", size="sm", elem_classes="ps-back", elem_id="back")
             self.header = pieces.panel("run-header", "", pieces.COPY_CODE + _UNDO)
-            self.remedies = pieces.panel("remedies", "", _MEND + pieces.COPY_CODE)
             small: dict[str, Any] = {"size": "md", "visible": False}
             with gr.Row(elem_classes="ps-actions"):
+                self.remedies = pieces.panel("remedies", "", _MEND + pieces.COPY_CODE)
                 self.predict = gr.Button(
                     "Open in Predict", variant="primary", size="md", visible=False, elem_id="open-predict"
                 )
