@@ -354,7 +354,8 @@ def _mistakes(compared: Sequence[Compared]) -> str:
     if not known:
         return ""
     inner = "".join(
-        f"<section><h4>{_swatch(one)}{escape(name)}</h4>{confusion(one.classes, one.counts)}</section>"
+        f"<section><h4>{_swatch(one)}{escape(name)}</h4>"
+        f"{confusion(one.classes, one.counts, label=f'Confusion of {name}')}</section>"
         for name, one in zip(_names(known), known)
     )
     if len(known) == 2 and known[0].classes == known[1].classes:

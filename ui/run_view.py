@@ -272,7 +272,9 @@ def _part_results(plan: dict[str, Any], scores: dict[str, Any], rows: str, avera
     )
 
 
-def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], *, opens: bool = False) -> str:
+def confusion(
+    classes: Sequence[str], counts: Sequence[Sequence[int]], *, opens: bool = False, label: str = "Confusion matrix"
+) -> str:
     """Return the matrix as a table; a cell's colour is its share of the row. With `opens` cells are buttons."""
     header_cells = "".join(
         f'<th scope="col" title="{escape(name)}"><span>{escape(name)}</span></th>' for name in classes
@@ -283,7 +285,7 @@ def confusion(classes: Sequence[str], counts: Sequence[Sequence[int]], *, opens:
         cells = "".join(_cell(classes, (i, j), count, count / whole, opens) for j, count in enumerate(row))
         rows.append(f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>')
     return (
-        f'<div class="ps-scroll" tabindex="0" role="region" aria-label="Confusion matrix">'
+        f'<div class="ps-scroll" tabindex="0" role="region" aria-label="{escape(label, quote=True)}">'
         f'<table class="ps-confusion"><thead><tr><td></td>{header_cells}</tr></thead><tbody>{"".join(rows)}</tbody>'
         f"</table></div>"
     )
