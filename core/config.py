@@ -96,6 +96,11 @@ class RunConfig(Config):
         default=True,
         description="frozen layers by the fastest arithmetic of this machine, equal up to rounding; off: the plain one",
     )
+    graph: bool = Field(
+        default=False,
+        description="record the whole step as one CUDA graph and replay it: on a GPU, with `memory: fast`; we have not "
+        "run this on a GPU yet",
+    )
     recompute: bool = Field(
         default=False,
         description="at least `memory: recompute`: keep only each block's input while training and make the rest again "

@@ -13,11 +13,20 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.dim() > 1 and not name.endswith(".bias") and "token" not in name
 
 
-def make_optimizer(model: Saved, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW over all that trains, in two groups: decayed and not."""
+def make_optimizer(
+    model: Saved, lr: float, weight_decay: float, on_device: torch.device | None = None
+) -> torch.optim.AdamW:
+    """Return AdamW over all that trains, in two groups: decayed and not.
+
+    `on_device`: the learning rate is a tensor there, so that a CUDA graph can record the step.
+    """
     named = list(model.trainable())
     groups = [
         {"params": [p for n, p in named if decays(n, p)], "weight_decay": weight_decay},
         {"params": [p for n, p in named if not decays(n, p)], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=lr, fused=True)
+    rate: float | torch.Tensor = lr
+    if on_device is not None:
+        rate = torch.tensor(lr, device=on_device)
+    given = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(given, lr=rate, fused=True, capturable=on_device is not None)

@@ -17,7 +17,7 @@ from ..config import OptimConfig
 from ..data.augment import AugmentConfig, augment, permute_points
 from ..data.unlabelled import GeneratedShapes, UnlabelledData, load_unlabelled
 from ..durable import write_synced
-from ..errors import Diverged, UserError
+from ..errors import UserError
 from ..events import Checkpoint, Event, Interrupted, Note, Pretrained, Stage, Step
 from ..models.backbones import OwnBackboneConfig
 from ..models.files import fingerprint
@@ -28,7 +28,7 @@ from .checkpoint import Checkpoints, State
 from .device import pick_device, pick_precision
 from .optimizer import make_optimizer
 from .schedule import learning_rate
-from .stepping import computing_in, seed_step, set_learning_rate
+from .stepping import Steps, computing_in, seed_step
 from .train import never
 
 BACKBONE_NAME = "backbone.safetensors"
@@ -85,6 +85,8 @@ class _Pretrainer:
             model = MaskedAutoencoder(trunk, decoder_depth=config.decoder_depth, mask_ratio=config.mask_ratio)
         self.model = model.to(device).train()
         self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
+        self.waits = device.type == "cpu"  # for each step's numbers: a GPU must not
+        self.steps = Steps(self.optimizer, [p for _, p in self.model.trainable()], config.optim.clip)
         self.batch = min(config.batch_size, len(clouds))
         self.steps_per_epoch = len(clouds) // self.batch
         self.checkpoints = Checkpoints(folder)
@@ -124,10 +126,16 @@ class _Pretrainer:
         every = max(1, self.steps_per_epoch // 20)
         while state.batch < self.steps_per_epoch and not stop():
             chosen = order[state.batch * self.batch : (state.batch + 1) * self.batch].to(self.device)
-            loss, norm, lr = self._step(chosen)
+            lr = self._step(chosen)
             state.step, state.batch = state.step + 1, state.batch + 1
-            state.loss_sum, state.seen = state.loss_sum + loss * len(chosen), state.seen + len(chosen)
-            if state.batch % every == 0:
+            told = state.batch % every == 0
+            if not (told or state.batch == self.steps_per_epoch or self.waits):
+                continue
+            rows = self.steps.read()
+            for row in rows:
+                state.loss_sum, state.seen = state.loss_sum + row[0] * self.batch, state.seen + self.batch
+            if told:
+                loss, norm = rows[-1]
                 took = (time.perf_counter() - begun) / state.batch
                 left = (config.epochs - state.epoch) * self.steps_per_epoch - state.batch
                 yield Step(
@@ -140,25 +148,19 @@ class _Pretrainer:
                     eta_seconds=took * left,
                 )
 
-    def _step(self, chosen: torch.Tensor) -> tuple[float, float, float]:
+    def _step(self, chosen: torch.Tensor) -> float:
+        """Take one optimiser step, whose numbers wait to be read; return the learning rate."""
         config, state = self.config, self.state
         generator = seed_step(config.seed, state.step, self.device)
         points = augment(permute_points(self.clouds[chosen], config.points, generator), config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
-        set_learning_rate(self.optimizer, lr)
+        self.steps.set_learning_rate(lr)
         with computing_in(self.precision, self.device):
             loss = self.model(points, generator)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.model.trainable()], config.optim.clip)
-        if not bool(torch.isfinite(norm)):
-            raise Diverged(
-                f"Pre-training diverged at step {state.step + 1}: loss {loss.item():g}, gradient norm {norm:g}",
-                expected="finite numbers",
-                remedy="Lower optim.lr, lengthen the warm-up, or use precision float32",
-            )
-        self.optimizer.step()
-        return float(loss.detach()), float(norm), lr
+        self.steps.keep(state.step + 1, self.steps.advance(loss))
+        return lr
 
     def _save(self, loss: float) -> Pretrained:
         unused = ("cls_token", "cls_pos")

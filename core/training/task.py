@@ -97,8 +97,13 @@ class PartTask:
         own = torch.zeros(len(counts), total, dtype=torch.bool)
         for category, (first, count) in enumerate(zip(first_parts(part_names), counts)):
             own[category, first : first + count] = True
-        self.own = own
-        """(C, P): which parts a category has."""
+        self._own = {own.device: own}
+
+    def own(self, device: torch.device) -> Tensor:
+        """Return (C, P): which parts a category has. Brought to each device once: a recorded step finds it there."""
+        if device not in self._own:
+            self._own[device] = next(iter(self._own.values())).to(device)
+        return self._own[device]
 
     def seen(self, inputs: Tensor) -> Tensor:
         return inputs[..., :3]
@@ -135,7 +140,7 @@ class PartTask:
 
     def _overlap(self, logits: Tensor, truth: Tensor, labels: Tensor) -> Tensor:
         """Return (2, B, P): of each cloud how many points are of a part and called so, and how many are either."""
-        own = self.own.to(labels.device)[labels]
+        own = self.own(labels.device)[labels]
         answer = logits.masked_fill(~own[:, None], float("-inf")).argmax(dim=2)
         ones = torch.ones_like(truth, dtype=torch.float32)
 
@@ -148,7 +153,7 @@ class PartTask:
     def _of_clouds(self, overlap: Tensor, labels: Tensor) -> Tensor:
         """Return (B,): the mIoU of each cloud."""
         both, either = overlap
-        own = self.own.to(labels.device)[labels]
+        own = self.own(labels.device)[labels]
         shares = torch.where(either > 0, both / either.clamp(min=1), 1.0)
         return (shares * own).sum(dim=1) / own.sum(dim=1)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from ..adapters import describe, save_adapter
 from ..building import build
 from ..config import RunConfig
 from ..data.dataset import Dataset
-from ..errors import Diverged, UserError
+from ..errors import UserError
 from ..events import Checkpoint, Epoch, Event, Finished, Interrupted, Note, Plan, Scores, Stage, Step
 from ..fast.accelerate import accelerate
 from .answers import write_answers
@@ -24,12 +23,13 @@ from .choice import DryRun, choose
 from .device import pick_device, pick_precision
 from .features import Features
 from .gradients import Gradients, Way, least_mode, way_of
+from .graph import GraphedStep, check_graph
 from .loading import load_data
 from .memory import peak_bytes, restart_peak
 from .optimizer import make_optimizer
 from .routes import Observer
 from .schedule import learning_rate
-from .stepping import seed_step, set_learning_rate
+from .stepping import Steps, seed_step
 from .task import task_of
 from .weights import fetch_weights
 
@@ -77,7 +77,11 @@ class Trainer:
         if config.fast:
             accelerate(self.model, self.precision, device)
         self.gradients = Gradients(self.model, self.task, self.precision, device)
-        self.optimizer = make_optimizer(self.model, config.optim.lr, config.optim.weight_decay)
+        optim = config.optim
+        self.optimizer = make_optimizer(self.model, optim.lr, optim.weight_decay, device if config.graph else None)
+        self.waits = device.type == "cpu"  # for each step's numbers: a GPU must not
+        self.steps = Steps(self.optimizer, [p for _, p in self.model.trainable()], optim.clip)
+        self.learn = GraphedStep(self._learn, self.model, self.optimizer) if config.graph else self._learn
         self.checkpoints = Checkpoints(folder)
         self.feed = dataset.train.feed(device)
         self.features = Features(self.model, config, self.precision, device)
@@ -85,6 +89,8 @@ class Trainer:
         if self.batch < 2:
             raise UserError(f"Too few training {dataset.train.noun}", got=len(dataset.train), expected="at least 2")
         self.gradients.take(way_of(config, least_mode(config), self.batch, device))
+        if config.graph:
+            check_graph(self.model, self.gradients.way, device)
         self.steps_per_epoch = len(dataset.train) // self.batch
         self.state = State(config=config.model_dump_json())
         self.observer = Observer(self.model, dataset, config.seed, device)
@@ -100,6 +106,8 @@ class Trainer:
             self.checkpoints.restore(found, self.model, self.optimizer)
         self.feed = self.features.to_train(self.feed)
         yield from self._choose_way()
+        if config.graph:
+            check_graph(self.model, self.gradients.way, self.device)
         restart_peak(self.device)
         yield Plan(
             trainable=sizes.trainable,
@@ -158,45 +166,56 @@ class Trainer:
         state, config = self.state, self.config
         order = np.random.default_rng([config.seed, 1, state.epoch]).permutation(len(self.dataset.train))
         left = [order[i * self.batch : (i + 1) * self.batch] for i in range(state.batch, self.steps_per_epoch)]
+        places = torch.from_numpy(np.array(left, dtype=np.int64).reshape(-1, self.batch)).to(self.device)
         every = max(1, self.steps_per_epoch // 20)
         self.model.train()
         begun = time.perf_counter()
-        for chosen, inputs in zip(left, self.feed.batches(left)):
+        for inputs, place in zip(self.feed.batches(left), places):
             if stop():
+                self._count(begun)
                 return
-            loss, correct, norm, lr = self._step(inputs, self.feed.labels[torch.from_numpy(chosen).to(self.device)])
-            state.loss_sum, state.correct = state.loss_sum + loss * len(chosen), state.correct + correct
-            state.seen, state.batch, state.step = state.seen + len(chosen), state.batch + 1, state.step + 1
-            took = time.perf_counter() - begun
-            state.epoch_seconds += took
-            if state.batch % every == 0 or state.batch == self.steps_per_epoch:
+            lr = self._step(inputs, self.feed.labels.index_select(0, place))
+            state.batch, state.step = state.batch + 1, state.step + 1
+            told = state.batch % every == 0 or state.batch == self.steps_per_epoch
+            saved = time.perf_counter() - self.saved > config.checkpoint_seconds and state.batch < self.steps_per_epoch
+            if not (told or saved or self.waits):
+                continue
+            (loss, norm), took = self._count(begun)
+            if told:
                 yield self._step_event(loss, lr, norm, took)
-            if time.perf_counter() - self.saved > config.checkpoint_seconds and state.batch < self.steps_per_epoch:
+            if saved:
                 yield self._checkpoint()
             begun = time.perf_counter()
         yield from self._judge()
 
-    def _step(self, inputs: Tensor, labels: Tensor) -> tuple[float, float, float, float]:
-        """Take one optimiser step on a batch; return (loss, summed metric, gradient norm, learning rate)."""
+    def _step(self, inputs: Tensor, labels: Tensor) -> float:
+        """Take one optimiser step on a batch, whose numbers `_count` reads; return the learning rate."""
         config, state = self.config, self.state
         generator = seed_step(config.seed, state.step, self.device)
         inputs = inputs if self.features.once else config.data.vary(inputs, config.augment, generator)
         lr = learning_rate(config.optim, step=state.step, steps_per_epoch=self.steps_per_epoch, epochs=config.epochs)
-        set_learning_rate(self.optimizer, lr)
+        self.steps.set_learning_rate(lr)
         self.model.method.begin_step(np.random.default_rng([config.seed, 3, state.step]))
-        loss, correct = self._backward(inputs, labels)
-        norm = torch.nn.utils.clip_grad_norm_([p for _, p in self.model.trainable()], config.optim.clip)
-        numbers = cast(
-            "list[float]", torch.stack([loss.double(), correct.double(), norm.detach().double()]).tolist()
-        )  # one transfer for all three
-        if not all(np.isfinite(numbers)):
-            raise Diverged(
-                f"Training diverged at step {state.step + 1}: loss {numbers[0]:g}, gradient norm {numbers[2]:g}",
-                expected="finite numbers",
-                remedy="Lower optim.lr, lengthen the warm-up, or use precision float32",
-            )
-        self.optimizer.step()
-        return numbers[0], numbers[1], numbers[2], lr
+        self.steps.keep(state.step + 1, self.learn(inputs, labels))
+        return lr
+
+    def _learn(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """Return (loss, summed metric, gradient norm) of the step on this batch: what a graph records."""
+        return self.steps.advance(*self._backward(inputs, labels))
+
+    def _count(self, begun: float) -> tuple[tuple[float, float], float]:
+        """Add the steps since the last time to the epoch's sums; return the last one's loss and norm, and seconds each.
+
+        Waits for the device. Diverged where a number is not finite.
+        """
+        state, last = self.state, (0.0, 0.0)
+        rows = self.steps.read()
+        for loss, correct, norm in rows:
+            state.loss_sum, state.correct = state.loss_sum + loss * self.batch, state.correct + correct
+            state.seen, last = state.seen + self.batch, (loss, norm)
+        took = time.perf_counter() - begun
+        state.epoch_seconds += took
+        return last, took / max(1, len(rows))
 
     def _backward(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Leave the gradients of the batch's mean loss; return (that loss, summed metric), scalars."""
