@@ -10,14 +10,12 @@ from torch.autograd.function import once_differentiable
 
 from ..peft.scale_shift import ScaleShift
 from .multiply import Library, computed_in, multiply
+from .sums import column_sums
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 _SAFE = 0.1
 """Least |gamma| that an output may be divided by to find what it was before scale and shift."""
-
-_ROWS = 128
-"""Rows that are summed at a time, so that their product stays in the processor's cache."""
 
 
 class FrozenLinear:
@@ -106,15 +104,3 @@ class _ScaledLinear(torch.autograd.Function):
         total, product = column_sums(dz.flatten(0, -2), kept.flatten(0, -2))
         dgamma = (product - beta * total) / gamma if ctx.from_output else product
         return dx, None, None, dgamma, total, None
-
-
-def column_sums(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the sums over the rows of a and of a * b, both (C,) float32, for a and b (R, C)."""
-    if a.is_cuda or a.dtype != torch.float32:
-        return a.sum(dim=0, dtype=torch.float32), (a * b).sum(dim=0, dtype=torch.float32)
-    total, product = a.new_zeros(2, a.shape[1])
-    room = a.new_empty(_ROWS, a.shape[1])
-    for some, others in zip(a.split(_ROWS), b.split(_ROWS)):
-        total += some.sum(dim=0)
-        product += torch.mul(some, others, out=room[: len(some)]).sum(dim=0)
-    return total, product

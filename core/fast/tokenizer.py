@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ..models.patch_embed import PatchEmbed
-from .linear import column_sums
 from .multiply import Library, computed_in, multiply
+from .sums import column_sums
 
 # pyright: reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
 

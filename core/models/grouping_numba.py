@@ -65,7 +65,7 @@ def group_clouds(
     return centres, neighbours
 
 
-def _cached(function: Callable[..., Any]) -> Any:
+def cached(function: Callable[..., Any]) -> Any:
     """Compile on the first call and keep the result on disk, or only in memory where no folder can be written."""
     try:
         return njit(nogil=True, cache=True)(function)
@@ -203,7 +203,7 @@ def _nearest(row, lanes, bits, index, out):
         out[i] = index[i]
 
 
-@_cached
+@cached
 def _group_range(points, start, stop, skip_origin, centres, neighbours):
     """`group_clouds` for the clouds start to stop, on this thread."""
     count, groups, size = points.shape[1], centres.shape[1], neighbours.shape[2]
