@@ -44,11 +44,25 @@ class Remedy:
     settings: dict[str, Any]
 
 
-def _halve(config: RunConfig) -> Remedy | None:
-    parts = min(2 * config.accumulate, config.batch_size // 2)
-    if parts <= config.accumulate:
+def _slices(config: RunConfig) -> Remedy | None:
+    frozen = config.batchnorm == "frozen" or config.data.modality == "images"
+    exact = config.method.kind != "idpt" and (frozen or config.method.kind != "full")
+    exact = exact and (frozen or config.backbone.kind != "point-m2ae")
+    if config.memory == "two-phase" or not exact:
         return None
-    about = f"{config.batch_size // parts} instead of {config.batch_size // config.accumulate} inputs at a time"
+    about = "the same batch and gradients in two phases, in memory that hardly grows with the batch; slower"
+    settings = {"memory": "two-phase", "accumulate": 1, "recompute": False, "graph": False}
+    return Remedy("slices", "Take the batch in slices", about, settings)
+
+
+def _halve(config: RunConfig) -> Remedy | None:
+    sliced = config.memory == "two-phase" and config.accumulate == 1  # as many slices as are useful, at most of 64
+    now = -(-config.batch_size // 8) if sliced else config.accumulate
+    parts = min(2 * now, config.batch_size // 2)
+    if parts <= now:
+        return None
+    about = f"{config.batch_size // parts} instead of {config.batch_size // now} inputs at a time"
+    about = f"{config.batch_size // parts} inputs at a time" if sliced else about
     return Remedy("halve", "Half the batch at a time", f"{about}, the same steps", {"accumulate": parts})
 
 
@@ -73,8 +87,8 @@ def _slower(config: RunConfig) -> Remedy | None:
 
 
 _OF_KIND: dict[str, tuple[Callable[[RunConfig], Remedy | None], ...]] = {
-    "memory": (_halve, _recompute, _bf16),
-    "lost": (_halve, _recompute),
+    "memory": (_slices, _halve, _recompute, _bf16),
+    "lost": (_slices, _halve, _recompute),
     "nan": (_slower, _float32),
 }
 _RESUMABLE = ("disk", "device", "network", "authorisation", "lost", "bug")

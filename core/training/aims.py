@@ -15,8 +15,6 @@ from ..errors import UserError
 from ..recipes import Recipe, recipes
 from ..schema import is_mapping
 
-_PART = 8
-"""Inputs that go through the model at once under `small memory`."""
 _PUBLISHED = ("optim", "augment", "head", "epochs", "batch_size", "batchnorm", "select", "precision", "patience")
 
 
@@ -35,7 +33,7 @@ def aims() -> dict[str, Aim]:
     found = (
         Aim("quick", "Quick look", "a few epochs at a high learning rate: does it learn at all?", _quick),
         Aim("paper", "Paper", "the published settings of the method", _paper),
-        Aim("memory", "Small memory", f"the same steps in parts of {_PART}, blocks computed again", _small),
+        Aim("memory", "Small memory", "the same steps, in slices: memory hardly grows with the batch", _small),
         Aim("accuracy", "Best accuracy", "long training; the best epoch on validation, or stop early", _accurate),
     )
     return {aim.key: aim for aim in found}
@@ -49,6 +47,7 @@ def _quick(run: RunConfig) -> RunConfig:
         epochs=9 if small else 5,
         batch_size=16,
         accumulate=1,
+        memory="auto",
         recompute=False,
         patience=None,
         select=_honest(run),
@@ -67,6 +66,7 @@ def _accurate(run: RunConfig) -> RunConfig:
         epochs=100 if small else 300,
         batch_size=16 if small else 32,
         accumulate=1,
+        memory="auto",
         recompute=False,
         patience=30 if select == "validation" else None,
         select=select,
@@ -78,8 +78,8 @@ def _accurate(run: RunConfig) -> RunConfig:
 
 
 def _small(run: RunConfig) -> RunConfig:
-    parts = max(run.accumulate, min(-(-run.batch_size // _PART), run.batch_size // 2))
-    return _changed(run, accumulate=parts, recompute=True, precision="auto")
+    # As many slices as are useful; a run for which they would not be exact says so and recomputes its blocks.
+    return _changed(run, memory="two-phase", accumulate=1, recompute=False, graph=False, precision="auto")
 
 
 def _paper(run: RunConfig) -> RunConfig:
@@ -94,7 +94,9 @@ def _paper(run: RunConfig) -> RunConfig:
         settings["select"] = _honest(run)  # their protocol is for comparing with their numbers
     if found.backbone.kind != run.backbone.kind:
         settings["head"] |= {"kind": None, "parts": None}  # as the backbone and the method were published
-    return _changed(run, method=found.method.model_dump(mode="json"), accumulate=1, recompute=False, **settings)
+    return _changed(
+        run, method=found.method.model_dump(mode="json"), accumulate=1, memory="auto", recompute=False, **settings
+    )
 
 
 def published(run: RunConfig) -> Recipe | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pointsmith.core.config import RunConfig, choices, parse_config
 from pointsmith.core.errors import UserError
 from pointsmith.core.recipes import recipe, recipes
+from pointsmith.core.training import train
 from pointsmith.core.training.aims import aims, differences, published
+from tiny import tiny_run
 
 
 def runs() -> list[RunConfig]:
@@ -51,12 +54,21 @@ def test_paper_is_the_recipe_itself_on_its_own_data() -> None:
         assert found == wanted
 
 
-def test_small_memory_keeps_the_step_and_cuts_it() -> None:
-    run = RunConfig(batch_size=32)
+def test_small_memory_keeps_the_step_and_slices_it() -> None:
+    run = RunConfig(batch_size=32, accumulate=4, recompute=True)
     small = aims()["memory"].apply(run)
-    assert (small.batch_size, small.accumulate, small.recompute) == (32, 4, True)
+    assert (small.batch_size, small.memory, small.accumulate, small.recompute) == (32, "two-phase", 1, False)
     assert small.epochs == run.epochs and small.optim == run.optim
-    assert aims()["memory"].apply(RunConfig(batch_size=3)).accumulate == 1
+    for key in ("quick", "accuracy"):
+        assert aims()[key].apply(small).memory == "auto"
+
+
+def test_where_slices_are_not_exact_blocks_are_recomputed(tmp_path: Path) -> None:
+    for kind, way in (("dapt", "two-phase"), ("idpt", "recompute")):
+        method = {"kind": kind, **({"neighbours": 4} if kind == "idpt" else {})}
+        run = aims()["memory"].apply(tiny_run(method, epochs=1))
+        plan = next(event for event in train(run, tmp_path / kind, device="cpu") if event.kind == "plan")
+        assert plan.memory == way
 
 
 def test_differences_are_named() -> None:

@@ -33,12 +33,15 @@ def failed(kind: str, folder: Path, **settings: Any) -> Run:
 @pytest.mark.parametrize(
     ("kind", "settings", "keys"),
     [
-        ("memory", {"precision": "float32"}, ["halve", "recompute", "bf16"]),
-        ("memory", {"recompute": True, "accumulate": 16, "precision": "bf16"}, []),
+        ("memory", {"precision": "float32"}, ["slices", "halve", "recompute", "bf16"]),
+        ("memory", {"recompute": True, "accumulate": 16, "precision": "bf16"}, ["slices"]),
+        ("memory", {"memory": "two-phase", "accumulate": 16, "recompute": True, "precision": "bf16"}, []),
+        ("memory", {"method": {"kind": "idpt"}, "recompute": True, "precision": "bf16"}, ["halve"]),
+        ("memory", {"method": {"kind": "full"}, "recompute": True, "precision": "bf16"}, ["halve"]),
         ("nan", {"precision": "bf16"}, ["slower", "float32"]),
         ("disk", {}, ["again"]),
         ("network", {}, ["again"]),
-        ("lost", {}, ["halve", "recompute", "again"]),
+        ("lost", {}, ["slices", "halve", "recompute", "again"]),
         ("data", {}, []),
         ("user", {}, []),
     ],
@@ -55,8 +58,12 @@ def test_every_kind_is_explained() -> None:
 
 def test_halving_halves_what_is_in_memory_and_keeps_the_batch(tmp_path: Path) -> None:
     run = failed("memory", tmp_path, batch_size=30, accumulate=4)
-    config = changed(run, remedies(run)[0])
+    config = changed(run, next(one for one in remedies(run) if one.key == "halve"))
     assert (config.batch_size, config.accumulate) == (30, 8)
+    sliced = changed(run, remedies(run)[0])
+    assert (sliced.batch_size, sliced.memory, sliced.accumulate) == (30, "two-phase", 1)
+    again = failed("memory", tmp_path, batch_size=30, memory="two-phase")
+    assert changed(again, remedies(again)[0]).accumulate == 8
     slower = failed("nan", tmp_path)
     assert changed(slower, remedies(slower)[0]).optim.lr == pytest.approx(RunConfig().optim.lr / 3, rel=0.05)
 

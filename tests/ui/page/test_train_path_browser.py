@@ -37,7 +37,7 @@ def test_ways_to_train_and_a_dropped_file(address: str, browser: playwright.Brow
     expect(page.locator("#aimed")).to_contain_text("Paper (dapt-scan-hardest)")
     expect(page.locator("#repeat")).to_contain_text("--epochs 301")
     page.click("[data-aim=memory]")
-    expect(page.locator("#repeat")).to_contain_text("accumulate=4")
+    expect(page.locator("#repeat")).to_contain_text("memory=two-phase")
     # What does not fit is marked on its step.
     page.click("#kind-data label:has-text('Folder or zip')")
     expect(page.locator("#path .ps-step-wrong")).to_contain_text("Data")
