@@ -51,10 +51,13 @@
 
   /* A pressed button of these says at once that it was heard; it ends with the answer, or after a while. */
   const SLOW = "#start, #another, #matters, #check-data, #explain-look, #map-look, #paste-go, #many-go";
-  document.addEventListener("click", (event) => {
+  const heard = (event) => {
     const button = event.target.closest(SLOW);
     if (!button || button.disabled) return;
     button.classList.add("ps-heard");
     setTimeout(() => button.classList.remove("ps-heard"), 1200);
-  }, true);
+  };
+  /* Already when it goes down: that is painted before what the click sets off keeps the browser busy. */
+  document.addEventListener("pointerdown", heard, true);
+  document.addEventListener("click", heard, true);
 })();
