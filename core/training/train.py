@@ -20,7 +20,7 @@ from ..fast.accelerate import accelerate
 from .answers import write_answers
 from .checkpoint import Checkpoints, State
 from .choice import DryRun, choose
-from .device import pick_device, pick_precision
+from .device import pick_device, pick_precision, precision_note
 from .features import Features
 from .gradients import Gradients, Way, least_mode, way_of
 from .graph import GraphedStep, check_graph
@@ -128,6 +128,8 @@ class Trainer:
         )
         if found:
             yield Note(message=f"Resumed after step {found.step} (epoch {found.epoch + 1})")
+        if note := precision_note(config.precision, self.device):
+            yield Note(message=note, level="warning")
         yield Stage(
             stage="train", message=f"{self.batch} {self.dataset.train.noun} a step on {self.device}, {self.precision}"
         )

@@ -8,8 +8,9 @@ import pytest
 import torch
 from pointsmith.core.config import OptimConfig
 from pointsmith.core.errors import Diverged, UserError
+from pointsmith.core.events import Note, Plan
 from pointsmith.core.predict import Predictor
-from pointsmith.core.training import train
+from pointsmith.core.training import device, train
 from pointsmith.core.training.optimizer import decays
 from pointsmith.core.training.schedule import learning_rate
 from safetensors.torch import load_file
@@ -107,6 +108,15 @@ def test_a_diverged_run_says_so_and_leaves_no_adapter(tmp_path: Path) -> None:
 def test_bf16_trains_on_the_cpu_too(tmp_path: Path) -> None:
     events = list(train(tiny_run(epochs=1, precision="bf16"), tmp_path, device="cpu"))
     assert events[-1].kind == "finished"
+
+
+def test_a_processor_without_bf16_computes_in_float32_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "computes_bf16", lambda: False)
+    events = list(train(tiny_run(epochs=1, precision="bf16"), tmp_path, device="cpu"))
+    assert [event.precision for event in events if isinstance(event, Plan)] == ["float32"]
+    assert any(isinstance(event, Note) and "no units for bf16" in event.message for event in events)
 
 
 def test_the_papers_schedule_to_the_digit() -> None:
