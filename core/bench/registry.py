@@ -1,4 +1,7 @@
-"""The benchmarks by name. Adding one is a module with `run(options) -> Report` and its line in this table."""
+"""The benchmarks by name. Adding one is a module with `run(options) -> Report` and its line in this table.
+
+A module with several names its functions behind a colon.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,13 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "multi_adapter": (".multi_adapter", "a batch of 32 adapters beside one adapter; changing adapters; memory"),
     "cold_start": (".cold_start", "a new process to the first answer of an adapter, no compiler in reach"),
     "probe_cached": (".probe_cached", "a probe's step on kept features beside clouds and the reference"),
+    "gpu_fps": (".gpu:fps", "on a GPU: farthest point sampling beside torch"),
+    "gpu_group": (".gpu:group", "on a GPU: farthest points and neighbours beside torch"),
+    "gpu_step32": (".gpu:step32", "on a GPU: a training step of 32 clouds, with and without graph, beside published"),
+    "gpu_step512": (".gpu:step512", "on a GPU: a training step of 512 clouds, with and without graph"),
+    "gpu_mem512": (".gpu:mem512", "on a GPU: memory of a step of 512 clouds in each mode beside published code"),
+    "gpu_predict1": (".gpu:predict1", "on a GPU: one cloud, and 512, to logits beside the reference model"),
+    "gpu_multi": (".gpu:multi", "on a GPU: a batch of 32 adapters beside one adapter"),
 }
 
 
@@ -33,10 +43,11 @@ def run(name: str, options: Options, table: Mapping[str, tuple[str, str]] = BENC
         raise UserError("There is no such benchmark", got=name, expected=", ".join(table))
     import torch
 
-    module = import_module(table[name][0], __package__)
+    where, _, function = table[name][0].partition(":")
+    module = import_module(where, __package__)
     before = torch.get_num_threads()
     torch.set_num_threads(options.threads)
     try:
-        return module.run(options)
+        return getattr(module, function or "run")(options)
     finally:
         torch.set_num_threads(before)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
+import torch
+from pointsmith.core.bench import gpu
 from pointsmith.core.bench.harness import Candidate, Options, Report, compare, conditions, rows_of
 from pointsmith.core.bench.registry import BENCHMARKS, run
 from pointsmith.core.errors import UserError
@@ -71,3 +73,27 @@ def test_points_are_equal_to_all_peers(name: str) -> None:
     assert len(same) >= 2
     assert set(same) == {100.0}
     assert name in BENCHMARKS
+
+
+GPU = [name for name in BENCHMARKS if name.startswith("gpu_")]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_its_benchmarks_say_so_in_a_line() -> None:
+    assert len(GPU) == 7
+    for name in GPU:
+        with pytest.raises(UserError, match="needs a GPU") as caught:
+            run(name, Options())
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection:UserWarning")  # what published loops turn on
+@pytest.mark.parametrize("name", GPU)
+def test_what_a_gpu_is_asked_runs_on_the_cpu_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same code but for events and graphs; on a machine with a GPU `pointsmith bench` runs those."""
+    monkeypatch.setattr(gpu, "on_gpu", lambda: gpu.Place(torch.device("cpu"), "cpu"))
+    report = run(name, Options(rounds=1, small=True))
+    assert report.name == name and len(report.rows) >= 2
+    assert all(len(row) == len(report.columns) for row in report.rows)
+    if name in ("gpu_fps", "gpu_group"):
+        assert all("100.00 %" in note for note in report.notes)

@@ -19,7 +19,8 @@ ALL = BENCHMARKS | {"page_refresh": ("pointsmith.ui.page_refresh", "one second o
 @click.option("--small", is_flag=True, help="Sizes that end within seconds; the numbers mean little.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(names: tuple[str, ...], listing: bool, threads: int, rounds: int | None, small: bool, as_json: bool) -> None:
-    """Measure against peers in one process, in turn; without a NAME everything. Ratios come last: above 1, ours wins.
+    """Measure against peers in one process, in turn; without a NAME everything
+    (what needs a GPU only where there is one). Ratios come last: above 1, ours wins.
 
     Processor time unless the table says otherwise. A peer that is not installed is named and left out.
 
@@ -33,7 +34,7 @@ def bench(names: tuple[str, ...], listing: bool, threads: int, rounds: int | Non
         return
     options = Options(threads, rounds or (2 if small else 7), small)
     reports: list[Report] = []
-    for name in names or ALL:
+    for name in names or _here():
         report = run(name, options, ALL)
         reports.append(report)
         if not as_json:
@@ -43,3 +44,10 @@ def bench(names: tuple[str, ...], listing: bool, threads: int, rounds: int | Non
         print_json({"conditions": told, "reports": [report.json() for report in reports]})
     else:
         click.echo("\n".join(f"{key}: {value}" for key, value in told.items()))
+
+
+def _here() -> list[str]:
+    """Return the names of all that this machine can measure."""
+    import torch
+
+    return [name for name in ALL if torch.cuda.is_available() or not name.startswith("gpu_")]
