@@ -76,7 +76,7 @@ class Line:
 
 def run(options: Options) -> Report:
     batches = SMALL if options.small else BATCHES
-    lines = list(measured(batches, options.small, options.threads))
+    lines = [measured(job, batches, options.threads) for job in jobs(options.small)]
     whole = next(line for line in lines if line.job.method == "full")
     table: list[list[Cell]] = []
     for line in lines:
@@ -95,17 +95,21 @@ def run(options: Options) -> Report:
     return Report("mem_slope", "memory of a training step, Point-MAE, 128 groups, 2,048 points", columns, table, notes)
 
 
-def measured(batches: tuple[int, int], small: bool, threads: int) -> Iterator[Line]:
-    """Yield a line for each way of each method, the published one first."""
+def jobs(small: bool) -> Iterator[Job]:
+    """Yield each way of each method, the published one first; their batch is still open."""
     for method in ("full", "smoa") if small else METHODS:
         ways = [("reference", "float32")]
         if method != "full":
             modes = ("two-phase",) if small else ("fast", "recompute-mlp", "recompute", "two-phase")
             ways += [(mode, precision) for mode in modes for precision in ("float32", "bf16")[: 1 if small else 2]]
         for mode, precision in ways:
-            job = Job(method, mode, precision, 0, small)
-            peaks = [_peak(replace(job, batch=batch), threads) for batch in batches]
-            yield Line(job, batches, (peaks[0], peaks[1]))
+            yield Job(method, mode, precision, 0, small)
+
+
+def measured(job: Job, batches: tuple[int, int], threads: int) -> Line:
+    """Return the line of one way through two batches."""
+    small, large = (_peak(replace(job, batch=batch), threads) for batch in batches)
+    return Line(job, batches, (small, large))
 
 
 def _peak(job: Job, threads: int) -> int:
