@@ -242,7 +242,9 @@ class Page:
     def _arrive(self, request: gr.Request) -> list[Any]:
         """Open what the address names: `?run=`, `?adapter=`, `?data=`, `?compare=`, `?sweep=`; else the first tab."""
         otherwise = next((one for one in ("data", "compare", "sweep") if _named(request, one)), "train")
-        return self._go(_named(request, "run"), _named(request, "adapter"), otherwise)
+        tab, *rest = self._go(_named(request, "run"), _named(request, "adapter"), otherwise)
+        # Without a name nothing is opened: whoever was quicker than this answer may be on another tab by now.
+        return [tab if any(_named(request, one) for one in ADDRESSED) else gr.skip(), *rest]
 
     def _moved(self, event: gr.EventData) -> list[Any]:
         """Follow the browser's back and forward buttons, which change the address only."""

@@ -10,6 +10,8 @@ import pytest
 from pointsmith.ui.predict_page import PredictPage
 from pointsmith.ui.shelf import ExampleShelf
 
+from .stocked import Stocked
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _event_loop() -> Iterator[None]:
@@ -37,6 +39,18 @@ def _loops() -> Iterator[None]:
     for loop in made:
         if not loop.is_running():
             loop.close()
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stocked]:
+    """A page with runs in it, for all browser tests of the session."""
+    made = Stocked(tmp_path_factory.mktemp("stocked"))
+    made.start()
+    try:
+        made.stock()
+        yield made
+    finally:
+        made.stop()
 
 
 @pytest.fixture
