@@ -67,8 +67,8 @@ class RunConfig(Config):
     )
     features: Literal["anew", "once"] = Field(
         default="anew",
-        description="`once`: for a probe with frozen batch norms, each training input is varied one time, and from then "
-        "on steps train the head on what the backbone made of it; `anew`, as published: varied at every step",
+        description="`once`: for a probe with frozen batch norms, each training input is varied one time, and from "
+        "then on steps train the head on what the backbone made of it; `anew`, as published: varied at every step",
     )
     select: Literal["validation", "last", "test"] = Field(
         default="validation",

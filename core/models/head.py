@@ -62,11 +62,13 @@ def pool(tokens: Tensor, part: Part, patches: int, lead: int = 1) -> Tensor:
 
 
 class Float32(nn.Sequential):
-    """Layers that compute in float32, or what is finer, also under autocast: few, and behind batch norms that enlarge rounding."""
+    """Layers that compute in float32 or finer, under autocast too: few, behind batch norms that enlarge rounding."""
 
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
-            return super().forward(input.to(torch.promote_types(input.dtype, torch.float32)))
+            return super().forward(  # pyright: ignore[reportUnknownVariableType]
+                input.to(torch.promote_types(input.dtype, torch.float32))
+            )
 
 
 class ClassificationHead(nn.Module):

@@ -4,8 +4,8 @@ A method of parameter-efficient fine-tuning is a table of rows (operation name, 
 ``delta(x, y)`` with the operation's input and output and answers the new output. It is a module or a bound method,
 never a lambda, so that a model with deltas can be copied and compiled.
 
-An operation may have a kernel besides: the same answer by another arithmetic, called as ``kernel(operation, x)``. It may
-take the first deltas of its operation into itself. See `fast`; without one the operation's own code runs.
+An operation may have a kernel besides: the same answer by another arithmetic, called as ``kernel(operation, x)``. It
+may take the first deltas of its operation into itself. See `fast`; without one the operation's own code runs.
 """
 
 from __future__ import annotations

@@ -42,8 +42,8 @@ class Gatherer:
     """One thread takes requests in the order of their arrival, each with those behind it that go with it.
 
     So however many visitors there are, one batch of at most `most_inputs` is computed at a time, and memory is that of
-    one batch. While visitors come in numbers, a batch that is not full waits `patience` seconds for others, counted from
-    its first request; a lone visitor waits for nobody.
+    one batch. While visitors come in numbers, a batch that is not full waits `patience` seconds for others, counted
+    from its first request; a lone visitor waits for nobody.
     """
 
     def __init__(self, work: Work, *, most_inputs: int = 8, most_waiting: int = 128, patience: float = 0.002) -> None:

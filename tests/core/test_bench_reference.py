@@ -68,7 +68,8 @@ def test_equal_to_ours(method: dict[str, Any]) -> None:
     # As one vector: what stands before a batch norm has a gradient of nothing but rounding. Where the tokenizer trains,
     # rounding also decides between all but equal points of a maximum.
     a, b = (torch.cat([p.grad.flatten() for p in each.values() if p.grad is not None]) for each in (mine, other))
-    assert (b - a).norm() <= (1e-2 if method["kind"] == "full" else 1e-3) * a.norm()
+    # Full fine-tuning trains through batch norms; where an expert is chosen, a rounding may choose another one.
+    assert (b - a).norm() <= (1e-2 if method["kind"] in ("full", "dapt-x") else 1e-3) * a.norm()
 
 
 def test_its_points_are_equal_to_ours() -> None:

@@ -51,7 +51,7 @@ def everything(folder: Path) -> set[Path]:
         (["--batch-size", "1"], ["batch_size", "1"]),
         (["--set", "data.preparation.points=16"], ["too small for the backbone", "16"]),
         (["--set", "backbone.heads=5"], ["multiple of heads 5"]),
-        (["--set", "backbone.weights=absent.pth"], ["No weight file at", "absent.pth"]),
+        (["--set", "backbone.weights=absent.pth"], ["weight file does not exist", "absent.pth"]),
         (["--device", "abacus"], ["Unknown device: 'abacus'"]),
         (["--device", "cuda:99"], ["no such GPU"]),
     ],
