@@ -87,7 +87,9 @@ def drawn(browser: Browser, address: str, adapter: str) -> None:
             path = Path(folder) / f"cloud{turn}.npy"
             np.save(path, cloud(8192 + turn))
             begun = time.perf_counter()
-            page.set_input_files("#upload-cloud input[type=file], input#upload-cloud", path)
+            with page.expect_file_chooser() as chooser:
+                page.click("#upload-cloud")
+            chooser.value.set_files(path)
             page.locator("#answer", has_text=path.name).wait_for(timeout=60_000)
             print(f"upload {turn + 1} of 8,192 points to answer and picture: {time.perf_counter() - begun:.2f} s")
     page.close()
