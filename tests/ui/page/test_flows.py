@@ -53,10 +53,11 @@ def small(page: playwright.Page, epochs: str) -> None:
 def test_two_visitors_at_once(visitors: tuple[Watched, Watched], stocked: Stocked) -> None:
     first, second, expect = visitors[0].page, visitors[1].page, playwright.expect
     first.goto(stocked.address)
-    small(first, "4")
+    small(first, "200")  # more than there is time for: it must still be going on when the second comes
     first.click("#start")
     first.wait_for_url(re.compile(r"\?run=[0-9a-f]{24}$"))
-    second.goto(first.url)
+    run = first.url
+    second.goto(run)
     for page in (first, second):
         expect(page.locator("#charts path.ps-line").first).to_be_attached(timeout=120_000)
     before = drawn(second)
@@ -75,6 +76,9 @@ def test_two_visitors_at_once(visitors: tuple[Watched, Watched], stocked: Stocke
         for page, name in ((first, "dapt"), (second, "adapter-x")):
             expect(page.locator("#answer")).to_contain_text(label)
             expect(page.locator("#answer")).to_contain_text(f"{name} on demo")
+    first.goto(run)
+    first.click("#cancel")
+    expect(first.locator("#run-header .ps-chip")).to_have_text("cancelled")
 
 
 def test_all_that_predict_offers(visitors: tuple[Watched, Watched], stocked: Stocked, tmp_path: Path) -> None:
