@@ -168,7 +168,7 @@ def registered(entries: Sequence[Entry], now: float) -> str:
         f'aria-label="Forget {escape(one.title, quote=True)}" title="Forget it; its files stay">×</button></div>'
         for one in entries
     )
-    return f'<section class="ps-card ps-report"><h3>Checked before</h3><div role="list">{rows}</div></section>'
+    return f'<section class="ps-card ps-report"><h2>Checked before</h2><div role="list">{rows}</div></section>'
 
 
 def _brief(entry: Entry) -> str:

@@ -147,6 +147,8 @@ def in_child() -> Iterator[Callable[[], int]]:
         while not over.wait(0.005):
             for child in here.children(recursive=True):
                 try:
+                    if child.cmdline() == here.cmdline():
+                        continue  # between fork and exec it still is this process
                     seen[0] = max(seen[0], child.memory_info().rss)
                 except psutil.Error:
                     continue
