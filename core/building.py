@@ -20,7 +20,7 @@ from .models.trunk import Trunk, TrunkShape
 from .peft.method import Method
 from .peft.part_model import TunedForParts
 from .peft.registry import MethodUnion
-from .peft.tuned_model import Tuned
+from .peft.tuned_model import Tuned, own_names
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,7 @@ def _measured(config: RunConfig, classes: int, trunk: Trunk, parts: int = 0) -> 
     with torch.device("meta"), _Unfilled():
         method, head = _added(config, classes, trunk.shape, parts)
     state: dict[str, Tensor] = trunk.state_dict()
-    names = {name for name, _ in trunk.named_parameters()}
-    moving = state.keys() - names if config.batchnorm == "paper" else set[str]()
-    tuned = {name for name in names if method.tunes(name)}
+    tuned, moving = own_names(trunk, method, config.batchnorm)
     kept = tuned | moving | not_in_file(config.backbone)
     own = [parameter for module in (method, head) for parameter in module.parameters()]
     stored = [state[name] for name in kept & state.keys()]
@@ -100,7 +98,7 @@ def _measured(config: RunConfig, classes: int, trunk: Trunk, parts: int = 0) -> 
         stored += module.state_dict().values()
     return Sizes(
         trainable=sum(p.numel() for p in own if p.requires_grad) + sum(state[name].numel() for name in tuned),
-        total=sum(p.numel() for p in own) + sum(state[name].numel() for name in names),
+        total=sum(p.numel() for p in own) + sum(p.numel() for p in trunk.parameters()),
         adapter_bytes=sum(tensor.numel() * tensor.element_size() for tensor in stored),
         head=sum(p.numel() for p in head.parameters()),
     )

@@ -259,16 +259,16 @@ def read_inherited(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     like = content.pop("like", None)
     if like is None:
         return content
-    return _over(read_inherited(path.with_name(f"{like}.yaml"), (*seen, path)), content)
+    return over(read_inherited(path.with_name(f"{like}.yaml"), (*seen, path)), content)
 
 
-def _over(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def over(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """Return `base` with `change` laid over it; a part that names its kind anew replaces the whole part."""
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
         same = is_mapping(old) and is_mapping(value) and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = _over(old, value) if is_mapping(old) and same else value
+        merged[key] = over(old, value) if is_mapping(old) and same else value
     return merged
 
 

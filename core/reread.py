@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import yaml
 
-from .config import RunConfig, override, parse_config
+from .config import RunConfig, over, parse_config
 from .errors import UserError
 from .recipes import recipe
 from .schema import is_mapping
@@ -102,18 +102,7 @@ def _run_of(content: Any, name: str) -> dict[str, Any]:
         return content
     rest = {key: value for key, value in content.items() if key != "like"}
     base = recipe(str(like)).config().to_dict()
-    for part in ("backbone", "method", "data"):
-        given = rest.get(part)
-        if is_mapping(given) and given.get("kind", base[part]["kind"]) != base[part]["kind"]:
-            base.pop(part)
-    return override(base, [f"{key}={json.dumps(value)}" for key, value in _leaves(rest)])
-
-
-def _leaves(content: dict[str, Any], before: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        found += _leaves(value, f"{before}{key}.") if is_mapping(value) else [(f"{before}{key}", value)]
-    return found
+    return over(base, rest)
 
 
 def _of_card(text: str, name: str) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,6 +19,15 @@ class Config(BaseModel):
 def is_mapping(content: Any) -> TypeGuard[dict[str, Any]]:
     """Return whether plain data, as read from a file, is a mapping."""
     return isinstance(content, dict)
+
+
+def leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) of all that is no mapping itself."""
+    for key, value in content.items():
+        if is_mapping(value):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _key(path: tuple[int | str, ...]) -> str:

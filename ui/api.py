@@ -18,7 +18,7 @@ import gradio as gr
 import numpy as np
 import yaml
 
-from ..core.config import RunConfig, override, parse_config, read_inherited
+from ..core.config import RunConfig, over, override, parse_config, read_inherited
 from ..core.data.files import read_untrusted, read_untrusted_image
 from ..core.data.kinds import require_modality
 from ..core.errors import UserError
@@ -81,9 +81,7 @@ class Api:
         content = read_inherited(find_recipe(recipe).path) if recipe else {}
         dotted = {key: value for key, value in settings.items() if "." in key or _names_part(key, value)}
         nested = {key: value for key, value in settings.items() if key not in dotted}
-        content = override(
-            _merged(content, nested), [f"{key}={yaml.safe_dump(value)}" for key, value in dotted.items()]
-        )
+        content = override(over(content, nested), [f"{key}={yaml.safe_dump(value)}" for key, value in dotted.items()])
         config = parse_config(content, "The run")
         self.check(config)
         check_files(config)
@@ -176,17 +174,6 @@ class Api:
 def _names_part(key: str, value: Any) -> bool:
     """Return whether this is `method: dapt`, short for `method: {kind: dapt}`."""
     return key in ("backbone", "method", "data") and isinstance(value, str)
-
-
-def _merged(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return `content` with `settings` over it, key by key; a part of another kind takes the whole place."""
-    found = dict(content)
-    for key, value in settings.items():
-        before = found.get(key)
-        parts = isinstance(value, dict) and isinstance(before, dict)
-        same = parts and value.get("kind", before.get("kind")) == before.get("kind")
-        found[key] = _merged(before, value) if same else value
-    return found
 
 
 def _told(run: Run) -> dict[str, Any]:

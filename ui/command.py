@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from ..core.config import RunConfig
+from ..core.schema import leaves
 
 _SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "optim.lr": "--lr", "seed": "--seed"}
 
@@ -20,20 +20,12 @@ def command_line(config: RunConfig, verb: str = "train") -> str:
     words = ["pointsmith", verb]
     for part in ("data", "backbone", "method"):
         words += [f"--{part}", content[part].pop("kind")]
-    for key, value in _leaves(content):
+    for key, value in leaves(content):
         if key in _SHORT:
             words += [_SHORT[key], str(value)]
         else:
             words += ["--set", f"{key}={_text(value)}"]
     return shlex.join(words)
-
-
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _text(value: Any) -> str:

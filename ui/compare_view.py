@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
+from ..core.schema import leaves
 from ..worker.run import Run
 from . import pieces
 from .curves import Seen, epoch_line
@@ -150,23 +151,16 @@ def _section(title: str, inner: str, said: str = "") -> str:
     )
 
 
-def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return {dotted name: value as text} of every setting."""
-    found: dict[str, str] = {}
-    for name, value in content.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return found
-
-
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str | None]]:
     """Return {setting: its value in each run, None where that run has no such setting}, of those that are not equal."""
-    flats = [flat(config) for config in configs]
+    flats = [{name: _text(value) for name, value in leaves(config)} for config in configs]
     names = list(dict.fromkeys(name for one in flats for name in one))
     rows = {name: [one.get(name) for one in flats] for name in names}
     return {name: values for name, values in rows.items() if len(set(values)) > 1}
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
 
 
 def _differences(compared: Sequence[Compared]) -> str:

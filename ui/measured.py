@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..core.config import RunConfig
-from ..core.training.estimate import Estimate, Job, estimate_in_child, gib
+from ..core.training.estimate import Estimate, Job, estimate_in_child
+from ..core.training.memory import gib
 from .pieces import duration, facts, notice
 from .review import count_classes, count_parts
 

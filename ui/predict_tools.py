@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
-import io
 import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +15,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
+from ..core.csv_text import csv_text
 from ..core.data.files import EXTENSIONS, read_untrusted, read_untrusted_image
 from ..core.data.kinds import require_modality
 from ..core.data.picture import IMAGE_EXTENSIONS
@@ -187,22 +186,15 @@ def table(rows: Sequence[Row], classes: Sequence[str], whole: int) -> str:
 
 def as_csv(rows: Sequence[Row], classes: Sequence[str]) -> str:
     """Return one line a file: name, label, probability, the problem if any, and the probability of every class."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(["file", "label", "probability", "problem", *classes])
+    lines: list[list[str]] = []
     for row in rows:
         if row.answer is None:
-            writer.writerow([_cell(row.name), "", "", _cell(row.problem), *[""] * len(classes)])
+            lines.append([row.name, "", "", row.problem, *[""] * len(classes)])
         else:
             shares = [f"{float(share):.6f}" for share in row.answer.probabilities]
             best = f"{float(row.answer.probabilities.max()):.6f}"
-            writer.writerow([_cell(row.name), _cell(row.answer.label), best, "", *shares])
-    return out.getvalue()
-
-
-def _cell(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+            lines.append([row.name, row.answer.label, best, "", *shares])
+    return csv_text(["file", "label", "probability", "problem", *classes], lines)
 
 
 def upload_types() -> list[str]:

@@ -29,7 +29,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from ..errors import UserError
-from .child import SCRATCH, environment, limit_cpu, limit_memory
+from .child import SCRATCH, end_child, environment, limit_cpu, limit_memory
 from .clouds import Clouds
 from .config import DataConfig, DemoData, FewShotData, HubData, ScanObjectNNData
 from .dataset import Dataset, Progress, Split
@@ -183,15 +183,8 @@ class _Reader:
                 return {"ended": f"said nothing for {SILENCE / 60:.0f} minutes"}
 
     def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        end_child(self._process)
         self._ear.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:  # what was not sent has no reader any more
-                    pass
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from typing import Any
 
 REFUSED = 2
 """The exit code of a child that printed one sentence for the user."""
@@ -18,6 +20,18 @@ def environment() -> dict[str, str]:
     kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
     # Each thread of a BLAS reserves address space, which the memory limit counts.
     return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def end_child(process: subprocess.Popen[Any]) -> None:
+    """End a child and close the pipes to it."""
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except OSError:  # what was not sent has no reader any more
+                pass
 
 
 def limit_memory(memory_bytes: int, output_bytes: int = _OUTPUT_BYTES) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .child import environment
+from .child import end_child, environment
 from .class_folders import FileKind, Layout, Left, check_classes, lay_out, merged, opened, walk
 from .clouds import Clouds
 from .config import DataConfig, FolderData, H5Data, ImagesData
@@ -229,16 +229,8 @@ class _Child:
             return self._process
 
     def _release(self) -> None:
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except OSError:  # what was not sent has no reader any more
-                    pass
+        if self._process is not None:
+            end_child(self._process)
 
     def close(self) -> None:
         with self._lock:

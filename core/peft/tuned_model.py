@@ -38,9 +38,7 @@ class Tuned(nn.Module):
         self.trunk, self.method, self.head = trunk, method, head
         self.batchnorm = batchnorm
         self._originals: dict[str, Tensor] = {}
-        names = [name for name, _ in trunk.named_parameters()]
-        self.tuned_names = frozenset(name for name in names if method.tunes(name))
-        moving = frozenset(name for name, _ in trunk.named_buffers()) if batchnorm == "paper" else frozenset[str]()
+        self.tuned_names, moving = own_names(trunk, method, batchnorm)
         self.kept_names = self.tuned_names | moving | initialised
         self._occupy(moving)
         for operation, delta in method.attachments():
@@ -129,6 +127,15 @@ class Tuned(nn.Module):
         check_names(wanted, state, [], subject)
         for name, tensor in wanted.items():
             tensor.copy_(state[name])
+
+
+def own_names(
+    trunk: Trunk, method: Method, batchnorm: Literal["paper", "frozen"]
+) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the trunk's (parameters that train, buffers that move) in a model of `method`."""
+    tuned = frozenset(name for name, _ in trunk.named_parameters() if method.tunes(name))
+    moving = frozenset(name for name, _ in trunk.named_buffers()) if batchnorm == "paper" else frozenset[str]()
+    return tuned, moving
 
 
 def put_tensor(root: nn.Module, name: str, tensor: Tensor) -> None:

@@ -5,7 +5,7 @@ Each changes how the chosen method learns on the chosen backbone; what it learns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..config import RunConfig, parse_config
 from ..data.augment import AugmentConfig
 from ..errors import UserError
 from ..recipes import Recipe, recipes
-from ..schema import is_mapping
+from ..schema import leaves
 
 _PUBLISHED = ("optim", "augment", "head", "epochs", "batch_size", "batchnorm", "select", "precision", "patience")
 
@@ -139,14 +139,6 @@ def _changed(run: RunConfig, **settings: Any) -> RunConfig:
 
 def differences(before: RunConfig, after: RunConfig) -> list[tuple[str, Any, Any]]:
     """Return (key, old, new) of every setting that two runs do not share."""
-    old, new = dict(_leaves(before.model_dump(mode="json"))), dict(_leaves(after.model_dump(mode="json")))
+    old, new = dict(leaves(before.model_dump(mode="json"))), dict(leaves(after.model_dump(mode="json")))
     keys = [*old, *(key for key in new if key not in old)]
     return [(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
-
-
-def _leaves(content: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if is_mapping(value):
-            yield from _leaves(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from ..config import RunConfig
 from .gradients import MODES, Gradients, Mode, Way, least_mode, way_of
-from .memory import free_bytes, most_taken, taken_bytes
+from .memory import GIB, free_bytes, gib, most_taken, taken_bytes
 from .two_phase import obstacle
 
-GIB = 2**30
 SHARE = 0.9
 """Of what is free, how much `auto` takes where no budget is set."""
 MARGIN = 1.15
@@ -128,13 +127,13 @@ def choose(config: RunConfig, dry: DryRun, batch: int) -> tuple[Way, str, str]:
             continue
         for way, needed in _ways(config, dry, batch, mode):
             if needed <= allowed:
-                told = f"{_told(way, needed)}, and is the fastest way that fits into {_gib(allowed)}"
+                told = f"{_told(way, needed)}, and is the fastest way that fits into {gib(allowed)}"
                 return way, "" if mode == "fast" else told, ""
             if smallest is None or needed < smallest[0]:
                 smallest = needed, way
     assert smallest is not None
     needed, way = smallest
-    trouble = f"No way to train in batches of {batch} fits: {_told(way, needed)}, and {_gib(allowed)} are to be had"
+    trouble = f"No way to train in batches of {batch} fits: {_told(way, needed)}, and {gib(allowed)} are to be had"
     return way, "", f"{trouble}. Lower batch_size, or raise memory_budget"
 
 
@@ -157,8 +156,4 @@ def _ways(config: RunConfig, dry: DryRun, batch: int, mode: Mode) -> Generator[t
 
 
 def _told(way: Way, needed: float) -> str:
-    return f"memory `{way.mode}`" + (f" in {way.pieces} pieces" if way.pieces > 1 else "") + f" takes {_gib(needed)}"
-
-
-def _gib(size: float) -> str:
-    return f"{max(0.0, size) / GIB:.2f} GiB"
+    return f"memory `{way.mode}`" + (f" in {way.pieces} pieces" if way.pieces > 1 else "") + f" takes {gib(needed)}"

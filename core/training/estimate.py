@@ -23,7 +23,7 @@ from ..data.config import DemoData, FewShotData, ModelNet40Data, ScanObjectNNDat
 from ..errors import UserError
 from ..fast.accelerate import accelerate
 from ..schema import Config, explain
-from .choice import GIB, MARGIN, DryRun, allowed_bytes, choose
+from .choice import MARGIN, DryRun, allowed_bytes, choose
 from .device import pick_device, pick_precision
 from .gradients import MODES, Gradients, Mode, Way, way_of
 from .memory import free_bytes, taken_bytes
@@ -244,11 +244,6 @@ def main() -> int:
         print(error, file=sys.stderr)
         return _REFUSED
     return 0
-
-
-def gib(size: float) -> str:
-    """Return bytes as GiB, for people."""
-    return f"{size / GIB:.2f} GiB"
 
 
 if __name__ == "__main__":

@@ -28,11 +28,6 @@ def predict_logits(model: Tuned, feed: Feed, batch_size: int = 64) -> Tensor:
     return torch.cat(parts)
 
 
-def score(model: Tuned, feed: Feed, classes: int, split: Literal["validation", "test"]) -> Scores:
-    """Return loss, accuracy, accuracy per class and the confusion matrix of `model` on a split."""
-    return score_logits(predict_logits(model, feed), feed.labels, classes, split)
-
-
 def score_logits(logits: Tensor, labels: Tensor, classes: int, split: Literal["validation", "test"]) -> Scores:
     """Return the scores of logits (S, C) against labels (S,)."""
     loss = float(F.cross_entropy(logits, labels))

@@ -15,8 +15,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+GIB = 2**30
 _PROC = Path("/proc/self")
 _CGROUP = Path("/sys/fs/cgroup")
+
+
+def gib(size: float) -> str:
+    """Return bytes as GiB, for people."""
+    return f"{max(0.0, size) / GIB:.2f} GiB"
 
 
 def restart_peak(device: torch.device) -> None:

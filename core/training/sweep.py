@@ -5,8 +5,6 @@ Pure: what runs, where and when is the business of others.
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from ..config import RunConfig, override, parse_config
+from ..csv_text import csv_text
 from ..errors import UserError
 from ..schema import Config, explain, is_mapping
 
@@ -338,7 +337,7 @@ def runs_csv(outcomes: Sequence[Outcome]) -> str:
     """Return one line for each run, numbers in full precision."""
     keys = list(dict.fromkeys(key for one in outcomes for key in one.at))
     rows = [[one.at.get(key, "") for key in keys] + [getattr(one, name) for name in _RUN_COLUMNS] for one in outcomes]
-    return _csv([*keys, *_RUN_COLUMNS], rows)
+    return csv_text([*keys, *_RUN_COLUMNS], rows)
 
 
 def means_csv(outcomes: Sequence[Outcome]) -> str:
@@ -352,20 +351,7 @@ def means_csv(outcomes: Sequence[Outcome]) -> str:
             stat: Stat | None = getattr(one, name)
             row += [stat.mean, stat.std] if stat else [None, None]
         rows.append(row)
-    return _csv([*keys, "runs", "done", *(f"{name}_{how}" for name in names for how in ("mean", "std"))], rows)
-
-
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    made = io.StringIO()
-    writer = csv.writer(made, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[_cell(cell) for cell in row] for row in rows])
-    return made.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """A spreadsheet takes a text that begins with one of these signs for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    return csv_text([*keys, "runs", "done", *(f"{name}_{how}" for name in names for how in ("mean", "std"))], rows)
 
 
 def spread(stat: Stat | None, scale: float = 1.0, digits: int = 1) -> tuple[str, str]:

@@ -21,10 +21,10 @@ from pointsmith.core.fast.accelerate import accelerate
 from pointsmith.core.models.point_transformer import PointTransformer
 from pointsmith.core.models.transformer import DropPath
 from pointsmith.core.training import train
-from pointsmith.core.training.choice import GIB, Cost, DryRun, choose
+from pointsmith.core.training.choice import Cost, DryRun, choose
 from pointsmith.core.training.estimate import Job, estimate, estimate_in_child
 from pointsmith.core.training.gradients import MODES, Gradients, Mode, Way
-from pointsmith.core.training.memory import Live, most_taken, peak_bytes, restart_peak, taken_bytes
+from pointsmith.core.training.memory import GIB, Live, most_taken, peak_bytes, restart_peak, taken_bytes
 from pointsmith.core.training.task import ClassTask, PartTask, Task
 from pointsmith.core.training.train import Trainer
 from pointsmith.core.training.two_phase import obstacle

@@ -46,7 +46,7 @@ def estimate(inputs: int | None, classes: int | None, device: str, as_json: bool
 
 
 def _show(found: Estimate) -> None:
-    from ...core.training.estimate import gib
+    from ...core.training.memory import gib
 
     base, allowed = gib(found.base_bytes), gib(found.allowed_bytes)
     click.echo(f"Batches of {found.batch_size} on {found.device}, {found.precision}.")
