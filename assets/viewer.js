@@ -368,6 +368,7 @@
         if (this.parts) said.push(part(this.parts[number]) + (this.truth ? `, in truth ${part(this.truth[number])}` : ""));
         if (this.weights && this.value.weightUnit) said.push(`${((this.weights[number] / 32767) * this.value.weightUnit * 100).toFixed(1)} % of probability`);
         this.told.textContent = said.join(" · ");
+        this.mark();
       }
       this.draw();
     }

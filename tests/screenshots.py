@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "core"), str(HERE / "ui" / "page")]
-from stocked import Stocked  # noqa: E402
+sys.path[:0] = [str(HERE / "core"), str(HERE / "ui")]
+from page.stocked import Stocked  # noqa: E402
 
 OUT = HERE.parent / "assets" / "screenshots"
 FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]

@@ -37,9 +37,7 @@ def accelerate(model: Tuned, precision: str, device: torch.device) -> None:
         for name in block.widths():
             operation = trunk.get_submodule(name)
             if isinstance(operation, nn.LayerNorm):
-                row = _take_row(operation)
-                if row is not None or dtype != torch.float32:
-                    _set(operation, Norm(dtype, row))
+                _set(operation, Norm(dtype, _take_row(operation)))
             elif isinstance(operation, nn.Linear) and not operation.weight.requires_grad:
                 _set(operation, FrozenLinear(dtype, library, _take_row(operation)))
         attention = trunk.get_submodule(f"{block.name}.attn")

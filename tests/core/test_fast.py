@@ -18,6 +18,7 @@ from pointsmith.core.fast import tokenizer
 from pointsmith.core.fast.accelerate import accelerate, plain
 from pointsmith.core.fast.attention import HalfAttention
 from pointsmith.core.fast.linear import FrozenLinear
+from pointsmith.core.fast.norm import Norm
 from pointsmith.core.fast.sums import column_sums
 from pointsmith.core.fast.tokenizer import FrozenEmbed
 from pointsmith.core.models.patch_embed import PatchEmbed
@@ -236,9 +237,52 @@ def test_sums_of_columns(shape: tuple[int, int], dtype: torch.dtype, monkeypatch
             torch.testing.assert_close(found.double(), expected.double().sum(dim=0), rtol=1e-6, atol=1e-4)
 
 
+@pytest.mark.parametrize("trains", [False, True])
+@pytest.mark.parametrize("row", [False, True])
+@pytest.mark.parametrize("width", [5, 40])
+def test_a_norm_that_keeps_its_answer(width: int, row: bool, trains: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    norm, scale_shift = torch.nn.LayerNorm(width), ScaleShift(width) if row else None
+    with torch.no_grad():
+        norm.weight.normal_(1, 0.3)
+        norm.bias.normal_(std=0.5)
+        norm.weight[:3] = torch.tensor([0.0, 1e-9, -1e-4])  # whose answers say nothing of the input
+    norm.requires_grad_(trains)
+    x, weights = (5 + 3 * torch.randn(2, 2300, width)).requires_grad_(), torch.randn(2, 2300, width)
+    learning = [x, *(norm.parameters() if trains else ()), *(scale_shift.parameters() if scale_shift else ())]
+    for answer in (lambda: 1, lambda: 3):
+        monkeypatch.setattr(torch, "get_num_threads", answer)
+        found: list[list[torch.Tensor]] = []
+        for dtype in (None, torch.float32, torch.bfloat16):
+            with computing_in("float32" if dtype is None else "bf16", CPU):
+                z = norm(x) if dtype is None else Norm(dtype, scale_shift)(norm, x)
+                if dtype is None and scale_shift is not None:
+                    z = scale_shift(None, z)
+            assert z.dtype == (dtype or torch.float32)
+            found.append([z, *torch.autograd.grad((z.float() * weights).sum(), learning)])
+        for expected, exact, half in zip(*found):
+            assert apart(exact, expected) <= 2e-6
+            assert apart(half.float(), expected) <= 0.01
+
+
+def test_a_norm_keeps_no_input() -> None:
+    norm, x = torch.nn.LayerNorm(64).requires_grad_(False), torch.randn(500, 64, requires_grad=True)
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        z = Norm(torch.float32)(norm, 1 * x)
+    assert [one.data_ptr() for one in kept if one.numel() >= x.numel()] == [z.data_ptr()]
+
+
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("prefix", [False, True])
-def test_attention_in_bf16(seen: bool, prefix: bool) -> None:
+@pytest.mark.parametrize("piece", [1, 2 * 2 * 9 * 9, 2**19])
+def test_attention_in_bf16(seen: bool, prefix: bool, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pointsmith.core.fast.attention._SCORES", piece)
     torch.manual_seed(0)
     attention, x = Attention(24, 2, qkv_bias=True).bfloat16(), torch.randn(3, 7, 24).bfloat16().requires_grad_()
     mask = (torch.rand(3, 1, 7, 7) < 0.5) | torch.eye(7, dtype=torch.bool) if seen else None

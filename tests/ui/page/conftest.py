@@ -9,6 +9,8 @@ import gradio as gr
 import pytest
 from pointsmith.ui.predict_page import PredictPage
 from pointsmith.ui.shelf import ExampleShelf
+from pointsmith.worker.embedded_redis import EmbeddedRedis
+from pointsmith.worker.store import RunStore
 
 from .stocked import Stocked
 
@@ -51,6 +53,18 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stocked]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
+    """A store with its Redis and its rooms, for one module."""
+    data = tmp_path_factory.mktemp("data")
+    for room in ("uploads", "exports", "runs"):
+        (data / room).mkdir()
+    with EmbeddedRedis(data / "redis") as server:
+        store = RunStore(server.address.url, data)
+        yield store
+        store.close()
 
 
 @pytest.fixture

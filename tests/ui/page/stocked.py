@@ -4,71 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from test_parts import FIXED, method_of, write_tools
 
-ROOT = Path(__file__).resolve().parents[3]
+from .serving import App
+
 VIT = {"kind": "vit-b16", "weights": "random", "image_size": 32, "patch_size": 8, "dim": 24, "depth": 2, "heads": 2}
 DEMO = {"kind": "demo", "train_per_class": 4, "test_per_class": 2, "preparation": {"points": 512}}
 SMALL = {"kind": "demo", "groups": 16}
 
 
-def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
-
-
 @dataclass
-class Stocked:
-    """`python app.py` on a folder of its own; `runs` are ids by what they show."""
+class Stocked(App):
+    """The page; `runs` are ids by what they show."""
 
-    folder: Path
-    port: int = field(default_factory=free_port)
     runs: dict[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[str] | None = None
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def data(self) -> Path:
-        return self.folder / "store"
-
-    def start(self) -> None:
-        """Start the page, its worker and its Redis, and wait until it answers."""
-        command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), "--data", str(self.data)]
-        with (self.folder / "app.log").open("a") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder)
-        assert self.process.stdout
-        said = [self.process.stdout.readline(), self.process.stdout.readline()]
-        assert self.address in said[-1], f"{said} {(self.folder / 'app.log').read_text()}"
-
-    def stop(self) -> None:
-        """End it as an administrator would; it must end cleanly."""
-        process, self.process = self.process, None
-        if process is None:
-            return
-        try:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-            if process.stdout:
-                process.stdout.close()
 
     def submit(self, name: str, config: dict[str, Any]) -> str:
         """Queue a run; its id."""

@@ -34,17 +34,6 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
-    data = tmp_path_factory.mktemp("data")
-    for room in ("uploads", "exports", "runs"):
-        (data / room).mkdir()
-    with EmbeddedRedis(data / "redis") as server:
-        store = RunStore(server.address.url, data)
-        yield store
-        store.close()
-
-
-@pytest.fixture(scope="module")
 def ada_s(store: RunStore) -> Run:
     """A finished run of Ada's, whose adapter is a file."""
     run = store.create(RunConfig(), name="Secret of Ada", owner="ada")

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +22,8 @@ from pointsmith.ui.access import Access
 from pointsmith.ui.accounts import COOKIE, Accounts
 from pointsmith.ui.login import add_login
 
-ROOT = Path(__file__).resolve().parents[3]
+from .serving import App
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
@@ -37,24 +34,8 @@ SMALL: dict[str, Any] = {"data.train_per_class": 3, "data.test_per_class": 1, "e
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
-    data = tmp_path_factory.mktemp("data")
-    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--data", str(data), "--mcp"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=data)
-    assert server.stdout
-    try:
-        assert "starting" in server.stdout.readline()
-        assert str(port) in server.stdout.readline()
-        yield Client(f"http://127.0.0.1:{port}", verbose=False, analytics_enabled=False)
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
-    finally:
-        if server.poll() is None:
-            server.kill()
-            server.wait()
-        server.stdout.close()
+    with App(tmp_path_factory.mktemp("api"), ("--mcp",)) as app:
+        yield Client(app.address, verbose=False, analytics_enabled=False)
 
 
 def test_only_the_endpoints_are_public(client: Client) -> None:

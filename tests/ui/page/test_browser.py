@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
+from .serving import ROOT, App
+
 MESHES = ROOT.parent / "shared" / "data" / "capod" / "meshes"
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -28,29 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The page's address, served by `python app.py` on data of its own; it must end cleanly on SIGTERM."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
-    data = tmp_path_factory.mktemp("data")
-    log = (data / "app.log").open("w+")
-    command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--data", str(data / "store")]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=data)
-    assert server.stdout
-    try:
-        said = [server.stdout.readline(), server.stdout.readline()]
-        log.seek(0)
-        assert f"http://127.0.0.1:{port}" in said[-1], f"{said} {log.read()}"
-        yield f"http://127.0.0.1:{port}"
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
-        log.seek(0)
-        assert "Traceback" not in log.read()
-    finally:
-        if server.poll() is None:
-            server.kill()
-            server.wait()
-        server.stdout.close()
-        log.close()
+    with App(tmp_path_factory.mktemp("data")) as served:
+        yield served.address
+    assert "Traceback" not in served.log()
 
 
 @dataclass

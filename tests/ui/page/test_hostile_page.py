@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +25,8 @@ from pointsmith.core.training import train
 from test_hostile_uploads import FILES, SOUND, hostile_h5
 from tiny import tiny_run
 
-ROOT = Path(__file__).resolve().parents[3]
+from .serving import ROOT, free_port
+
 MB = 1 << 20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
 
@@ -61,9 +61,7 @@ class Served:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     root = tmp_path_factory.mktemp("hostile")
     list(train(tiny_run(epochs=1), root / "run", device="cpu"))
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
+    port = free_port()
     hidden = ("POINTSMITH_", "REDIS_URL", "SYSTEM")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--data", str(root / "data"), "--no-worker"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .test_browser import CHROMIUM, FLAGS, ROOT
+from .serving import App
+from .test_browser import CHROMIUM, FLAGS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
@@ -22,25 +22,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """The page's address and its data folder; it must end cleanly on SIGTERM."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        port = door.getsockname()[1]
-    with (tmp_path / "app.log").open("w+") as log:
-        command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--data", str(tmp_path / "store")]
-        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tmp_path)
-        assert server.stdout
-        try:
-            said = [server.stdout.readline(), server.stdout.readline()]
-            assert f"http://127.0.0.1:{port}" in said[-1], said
-            yield f"http://127.0.0.1:{port}", tmp_path / "store"
-            server.send_signal(signal.SIGTERM)
-            assert server.wait(30) == 0
-        finally:
-            if server.poll() is None:
-                server.kill()
-                server.wait()
-            server.stdout.close()
+    """The page's address and its data folder."""
+    with App(tmp_path) as app:
+        yield app.address, app.data
 
 
 def submit(data: Path) -> str:
@@ -128,9 +112,14 @@ def look(page: playwright.Page) -> None:
 
     # A name, a tag and a note; then deleted, and had back.
     page.click("#label-box button")
-    page.fill("#label-name textarea, #label-name input", "The one for the paper")
-    page.fill("#label-tags textarea, #label-tags input", "paper, table 1")
-    page.fill("#label-note textarea", "Seed 0 & <b>nothing</b> else")
+    typed = {"name": "The one for the paper", "tags": "paper, table 1", "note": "Seed 0 & <b>nothing</b> else"}
+    fields = {name: page.locator(f"#label-{name} textarea, #label-{name} input") for name in typed}
+    until = time.monotonic() + 30
+    while {name: field.input_value() for name, field in fields.items()} != typed:  # the box has just been made:
+        assert time.monotonic() < until  # Gradio fills a field once more when it is there, sooner than people can
+        for name, field in fields.items():
+            field.fill(typed[name])
+        page.wait_for_timeout(500)
     page.click("#label-save")
     expect(page.locator("#run-header h2")).to_have_text("The one for the paper")
     expect(page.locator("#run-header .ps-note-text")).to_contain_text("<b>nothing</b>")

@@ -25,24 +25,12 @@ from pointsmith.ui.predict_page import PredictPage
 from pointsmith.ui.share import SharePart
 from pointsmith.ui.sharing import remembered
 from pointsmith.ui.shelf import ExampleShelf, HubShelf, RunShelf, Shelves
-from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.run import Run
 from pointsmith.worker.store import RunStore
 from tiny import tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 NAME = "ada/shapes"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
-    data = tmp_path_factory.mktemp("data")
-    for room in ("uploads", "exports", "runs"):
-        (data / room).mkdir()
-    with EmbeddedRedis(data / "redis") as server:
-        store = RunStore(server.address.url, data)
-        yield store
-        store.close()
 
 
 @pytest.fixture(scope="module")
