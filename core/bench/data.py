@@ -34,7 +34,7 @@ def run(options: Options) -> Report:
     def ours(kind: str) -> None:
         config = AugmentConfig.model_validate({"kind": kind})
         for inputs in feed.batches(order):
-            augment(permute_points(inputs, size, generator), config, generator)
+            augment(permute_points(inputs, size, generator, own=True), config, generator, own=True)
 
     def loaded(workers: int) -> Candidate:
         name = f"DataLoader, {workers} workers, and a loop over clouds"

@@ -46,10 +46,14 @@ class PointData(Config):
         return "" if self.validation else "data.validation is 0"
 
     def vary(self, inputs: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-        """Return training clouds (B, N, 3) with their points in random order, changed as `config` says."""
+        """Return training clouds (B, N, 3) with their points in random order, changed as `config` says.
+
+        `inputs` may be overwritten.
+        """
         from .augment import augment, permute_points
 
-        return augment(permute_points(inputs, self.preparation.points, generator), config, generator)
+        drawn = permute_points(inputs, self.preparation.points, generator, own=True)
+        return augment(drawn, config, generator, own=True)
 
 
 class DemoData(PointData):
@@ -141,7 +145,7 @@ class BenchmarkData(PointData):
             from ..models.grouping import farthest_points
             from .augment import permute_points
 
-            inputs = permute_points(inputs, inputs.shape[1], generator)
+            inputs = permute_points(inputs, inputs.shape[1], generator, own=True)
             chosen = farthest_points(inputs, self.pool, skip_origin=True)
             inputs = inputs.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 3))
         return super().vary(inputs, config, generator)
@@ -314,7 +318,7 @@ class PartData(PointData):
             index = torch.randint(have, (len(inputs), count), generator=generator, device=inputs.device)
             drawn = inputs.gather(1, index.unsqueeze(-1).expand(-1, -1, inputs.shape[2]))
         else:
-            drawn = permute_points(inputs, count, generator)
+            drawn = permute_points(inputs, count, generator, own=True)
         return torch.cat([augment(drawn[..., :3], config, generator), drawn[..., 3:]], dim=2)
 
 

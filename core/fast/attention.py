@@ -29,10 +29,8 @@ class HalfAttention:
         qkv: Tensor = tuned(operation.qkv, x)
         if getattr(operation.heads, "deltas", ()):
             q, k, v = tuned(operation.heads, qkv)
-            mixed = _Attend.apply(seen_keys(seen, k), None, q, k.to(q.dtype), v.to(q.dtype))
-        else:
-            mixed = _Attend.apply(seen, operation.heads, qkv)
-        return tuned(operation.proj, mixed)
+            return tuned(operation.proj, _Attend.apply(seen_keys(seen, k), None, q, k.to(q.dtype), v.to(q.dtype)))
+        return tuned(operation.proj, _Attend.apply(seen, operation.heads, qkv))
 
 
 class _Attend(torch.autograd.Function):

@@ -13,7 +13,7 @@ from numba.extending import overload
 from torch import Tensor
 
 # pyright: reportUnknownVariableType=false, reportUnknownParameterType=false, reportMissingParameterType=false
-# pyright: reportUnknownLambdaType=false, reportOperatorIssue=false
+# pyright: reportUnknownLambdaType=false, reportOperatorIssue=false, reportUnknownArgumentType=false
 
 SUMMED = 128
 """Rows that are summed by themselves before they are added to the rest, so that rounding does not pile up."""

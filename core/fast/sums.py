@@ -13,7 +13,7 @@ from ..models.grouping_numba import cached
 from .rows import SUMMED, as_array, by_rows, number
 
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false, reportUnknownArgumentType=false
-# pyright: reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportUnknownParameterType=false, reportMissingParameterType=false, reportOperatorIssue=false
 
 
 def column_sums(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -262,7 +262,7 @@ def test_points_are_chosen_as_published(tmp_path: Path) -> None:
     inputs = torch.from_numpy(parts(anew)["train"].points)
     none = AugmentConfig(kind="none")
     drawn = [
-        anew_config.vary(inputs, none, torch.Generator().manual_seed(seed))
+        anew_config.vary(inputs.clone(), none, torch.Generator().manual_seed(seed))
         for anew_config in [given.model_copy(update={"sampling": "farthest-anew"})]
         for seed in (0, 0, 1)
     ]

@@ -78,6 +78,18 @@ def test_no_freedom_means_no_change():
     assert torch.equal(augment(points, config, generator()), points)
 
 
+@pytest.mark.parametrize("kind", ["none", "scale-shift", "rotate", "rotate-scale-shift", "batch-scale-shift"])
+@pytest.mark.parametrize("count", [40, 10])
+def test_what_may_be_overwritten_gives_the_same(kind: str, count: int):
+    points, config = torch.randn(6, 40, 3, generator=generator()), AugmentConfig.model_validate({"kind": kind})
+    before, answers = points.clone(), []
+    for own in (False, True):
+        stream = generator(3)
+        answers.append(augment(permute_points(points, count, stream, own=own), config, stream, own=own))
+        assert own or torch.equal(points, before)
+    assert torch.equal(*answers)
+
+
 def test_permuted_points_are_a_random_subset_without_repetition():
     points = torch.arange(40.0).reshape(1, 40, 1).expand(3000, 40, 3)
     whole = permute_points(points, 40, generator())

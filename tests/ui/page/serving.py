@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -43,7 +44,12 @@ class App:
         command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), "--data", str(self.data)]
         with (self.folder / "app.log").open("a") as log:
             self.process = subprocess.Popen(
-                [*command, *self.options], stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.folder
+                [*command, *self.options],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=self.folder,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},  # one core for what trains, one for the browser
             )
         assert self.process.stdout
         said = [self.process.stdout.readline(), self.process.stdout.readline()]
