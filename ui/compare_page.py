@@ -15,6 +15,7 @@ from . import compare_view, pieces
 from .address import address
 from .compare_view import MOST, Compared
 from .curves import Watch
+from .events import QUIET
 
 SHOWN = 200
 """How many runs the menu offers, newest first."""
@@ -108,8 +109,7 @@ class ComparePage:
 
     def wire(self) -> None:
         """Connect what happens inside this tab; the address is the page's."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        self.chosen.input(self.open, self.chosen, self.shown, **quiet).then(
+        self.chosen.input(self.open, self.chosen, self.shown, **QUIET).then(
             None, self.named, None, js=address("compare"), api_visibility="private"
         )
-        self.timer.tick(self.open, self.named, self.shown, **quiet)
+        self.timer.tick(self.open, self.named, self.shown, **QUIET)

@@ -21,6 +21,7 @@ from ..worker.upload_room import UploadRoom
 from . import data_view, pieces
 from .access import Access
 from .data_sets import DataSets
+from .events import QUIET, UNSEEN
 from .uploaded_set import settled
 from .viewer import viewer
 
@@ -222,29 +223,28 @@ class DataPage:
 
     def wire(self) -> None:
         """Connect what happens inside this tab."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         slow: dict[str, Any] = {
             "concurrency_id": "inspect",
             "concurrency_limit": 2,
-            "show_progress": "hidden",
+            **UNSEEN,
             "api_visibility": "private",
         }
         self.source.change(
             lambda one: [gr.update(visible=one == "path"), gr.update(visible=one == "upload")],
             self.source,
             [self.by_path, self.by_upload],
-            **quiet,
+            **QUIET,
         )
         given = [self.source, self.path, self.test, self.files]
         checks = [self.check.click, self.path.submit]
         self.added = gr.on(checks, self.run, given, self.shown, trigger_mode="once", **slow)
         self.head.mend(self.mend, self.checked, self.shown, trigger_mode="once", **slow)  # type: ignore[attr-defined]
         closer = [self.look, self.caption, self.viewer, self.enlarged]
-        self.inputs.look(self.closer, self.checked, closer, **quiet).then(  # type: ignore[attr-defined]
+        self.inputs.look(self.closer, self.checked, closer, **QUIET).then(  # type: ignore[attr-defined]
             None, None, None, js=_TO_LOOK, api_visibility="private"
         )
-        self.list.pick(self._picked, None, self.shown, **quiet)  # type: ignore[attr-defined]
-        self.list.drop(self.drop, None, self.shown, **quiet)  # type: ignore[attr-defined]
+        self.list.pick(self._picked, None, self.shown, **QUIET)  # type: ignore[attr-defined]
+        self.list.drop(self.drop, None, self.shown, **QUIET)  # type: ignore[attr-defined]
 
 
 def _of_path(path: str, test: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ..core.hub.client import Hub
 from ..core.hub.place import require_hub_id
 from ..core.hub.pull import shelf_dir
 from . import theme
+from .events import QUIET
 from .predict_page import PredictPage
 from .shelf import HubShelf
 
@@ -62,10 +63,9 @@ def demo(
         )
         page = PredictPage(shelf, check=_refused, folders=False, device=device, lend=lend)
         page.wire()
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         which = [page.adapter, page.folder]
-        arrived = blocks.load(_arrive(page), None, page.adapter, **quiet)
-        arrived.then(page.fit, [*which, page.label], page.fitted, **quiet).then(
+        arrived = blocks.load(_arrive(page), None, page.adapter, **QUIET)
+        arrived.then(page.fit, [*which, page.label], page.fitted, **QUIET).then(
             page.first, [*which, page.viewer, page.picture], page.shown, api_visibility="private"
         )
     return blocks

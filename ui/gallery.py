@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
 
 from ..core.errors import UserError
 from . import pieces
+from .events import QUIET
 from .shelf import Entry, Shelf
 
 
@@ -30,9 +30,8 @@ class Gallery:
 
     def wire(self, tab: gr.Tab, blocks: gr.Blocks) -> None:
         """Connect to the opening of the tab and of the page."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        tab.select(self.view, None, self.shown, **quiet)
-        blocks.load(self.view, None, self.shown, **quiet)
+        tab.select(self.view, None, self.shown, **QUIET)
+        blocks.load(self.view, None, self.shown, **QUIET)
 
 
 def rows(entries: list[Entry]) -> str:

@@ -18,6 +18,7 @@ from .address import ADDRESSED, address
 from .api import Api
 from .compare_page import ComparePage
 from .data_page import Checked, DataPage
+from .events import QUIET
 from .gallery import Gallery
 from .handover import handed
 from .hub_login import reading_hub
@@ -100,7 +101,6 @@ class Page:
             Api(runs, access.check, self.predict.predictor).offer()
 
     def _wire(self) -> None:
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         hidden: dict[str, Any] = {"api_visibility": "private"}
         train, runs, predict = self.train, self.runs, self.predict
         train.wire(self.draft)
@@ -115,24 +115,31 @@ class Page:
         shown = [*runs.outputs, runs.sent, runs.selected]
         which = [predict.adapter, predict.folder]
         look = [*which, predict.viewer, predict.picture]
-        loaded = self.blocks.load(self._arrive, None, [self.tabs, *shown, predict.adapter], **quiet)
-        loaded.then(predict.fit, [*which, predict.label], predict.fitted, **quiet).then(
-            predict.first, look, predict.shown, **quiet
+        loaded = self.blocks.load(self._arrive, None, [self.tabs, *shown, predict.adapter], **QUIET)
+        loaded.then(predict.fit, [*which, predict.label], predict.fitted, **QUIET).then(
+            predict.first, look, predict.shown, **QUIET
         )
-        restored = self.blocks.load(train.restore, self.draft, train.inputs, **quiet)
-        restored.then(train.preview, train.inputs, train.previewed, **quiet)
+        # Hundreds of inputs take the browser half a second to fill: only where there is something to fill in.
+        self.blocks.load(train.open, self.draft, train.previewed, js=_KEPT, **QUIET).then(
+            None,
+            None,
+            None,
+            js="() => { if (window.pointsmithKept) document.querySelector('#restore').click(); }",
+            **hidden,
+        )
+        train.refill.click(train.restore, self.draft, [*train.inputs, *train.previewed], **QUIET)
 
-        self.top.moved(self._moved, None, [self.tabs, *shown, predict.adapter], **quiet)  # type: ignore[attr-defined]
+        self.top.moved(self._moved, None, [self.tabs, *shown, predict.adapter], **QUIET)  # type: ignore[attr-defined]
 
-        self._wire_data(quiet, hidden)
-        self._wire_compare(quiet, hidden)
-        self._wire_sweep(quiet, hidden)
-        runs.remedies.remedy(self._remedy, state, [self.tabs, *shown, *train.inputs], **quiet).then(  # type: ignore[attr-defined]
+        self._wire_data(hidden)
+        self._wire_compare(hidden)
+        self._wire_sweep(hidden)
+        runs.remedies.remedy(self._remedy, state, [self.tabs, *shown, *train.inputs], **QUIET).then(  # type: ignore[attr-defined]
             None, runs.selected, None, js=address("run", push=True), **hidden
-        ).then(train.preview, train.inputs, train.previewed, **quiet)
+        ).then(train.preview, train.inputs, train.previewed, **QUIET)
 
         begun = train.start.click(
-            self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **quiet
+            self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **QUIET
         )
         begun.then(None, runs.selected, None, js=_UNLESS_EMPTY, **hidden)
 
@@ -140,65 +147,65 @@ class Page:
         loaded.then(None, None, None, js="() => { window.pointsmithArrived = true; }", **hidden)
         leave = f"() => {{ if (window.pointsmithArrived) ({address('run')})(''); }}"
         self.train_tab.select(None, None, None, js=leave, **hidden)
-        self.runs_tab.select(runs.refresh, state, shown, **quiet).then(
+        self.runs_tab.select(runs.refresh, state, shown, **QUIET).then(
             None, runs.selected, None, js=address("run"), **hidden
         )
         opened = runs.predict.click(
             lambda one: (gr.Tabs(selected="predict"), predict.choose(one)),
             runs.selected,
             [self.tabs, predict.adapter],
-            **quiet,
+            **QUIET,
         )
-        opened.then(predict.fit, [*which, predict.label], predict.fitted, **quiet).then(
-            predict.sample, [*which, predict.label], predict.shown, **quiet
+        opened.then(predict.fit, [*which, predict.label], predict.fitted, **QUIET).then(
+            predict.sample, [*which, predict.label], predict.shown, **QUIET
         )
-        self.predict_tab.select(predict.choose, predict.adapter, predict.adapter, **quiet).then(
-            predict.fit, [*which, predict.label], predict.fitted, **quiet
-        ).then(predict.first, look, predict.shown, **quiet).then(
+        self.predict_tab.select(predict.choose, predict.adapter, predict.adapter, **QUIET).then(
+            predict.fit, [*which, predict.label], predict.fitted, **QUIET
+        ).then(predict.first, look, predict.shown, **QUIET).then(
             None, predict.adapter, None, js=address("adapter"), **hidden
         )
 
-    def _wire_data(self, quiet: dict[str, Any], hidden: dict[str, Any]) -> None:
+    def _wire_data(self, hidden: dict[str, Any]) -> None:
         train, data = self.train, self.data
-        self.blocks.load(self._open_data, None, data.shown, **quiet)
-        self.top.moved(self._moved_data, None, data.shown, **quiet)  # type: ignore[attr-defined]
+        self.blocks.load(self._open_data, None, data.shown, **QUIET)
+        self.top.moved(self._moved_data, None, data.shown, **QUIET)  # type: ignore[attr-defined]
         self.uploads.wire()
         for seen in (self.data_tab.select, data.added.then):
-            seen(self.uploads.shown, None, self.uploads.panel, **quiet)
+            seen(self.uploads.shown, None, self.uploads.panel, **QUIET)
         self.data_tab.select(None, data.selected, None, js=address("data"), **hidden)
         data.selected.change(None, data.selected, None, js=_UNLESS_EMPTY.replace("'run'", "'data'"), **hidden)
-        used = data.use.click(self._use, [data.checked, train.kinds["backbone"]], [self.tabs, *train.inputs], **quiet)
-        used.then(train.preview, train.inputs, train.previewed, **quiet)
+        used = data.use.click(self._use, [data.checked, train.kinds["backbone"]], [self.tabs, *train.inputs], **QUIET)
+        used.then(train.preview, train.inputs, train.previewed, **QUIET)
 
-    def _wire_compare(self, quiet: dict[str, Any], hidden: dict[str, Any]) -> None:
+    def _wire_compare(self, hidden: dict[str, Any]) -> None:
         compare = self.compare
-        self.blocks.load(self._open_compare, None, compare.shown, **quiet)
-        self.top.moved(self._moved_compare, None, compare.shown, **quiet)  # type: ignore[attr-defined]
+        self.blocks.load(self._open_compare, None, compare.shown, **QUIET)
+        self.top.moved(self._moved_compare, None, compare.shown, **QUIET)  # type: ignore[attr-defined]
         for begun in (
-            self.runs.list.compare(self._compare_chosen, None, compare.shown, **quiet),  # type: ignore[attr-defined]
-            self.runs.compare.click(compare.open, self.runs.selected, compare.shown, **quiet),
+            self.runs.list.compare(self._compare_chosen, None, compare.shown, **QUIET),  # type: ignore[attr-defined]
+            self.runs.compare.click(compare.open, self.runs.selected, compare.shown, **QUIET),
         ):
             # The tab comes last: when it opens, it asks for what the address names.
             begun.then(None, compare.named, None, js=address("compare", push=True), **hidden).then(
-                lambda: gr.Tabs(selected="compare"), None, self.tabs, **quiet
+                lambda: gr.Tabs(selected="compare"), None, self.tabs, **QUIET
             )
         self.compare_tab.select(
-            compare.newest, compare.named, compare.shown, js=f"(named) => {_or_addressed('compare')}", **quiet
+            compare.newest, compare.named, compare.shown, js=f"(named) => {_or_addressed('compare')}", **QUIET
         ).then(None, compare.named, None, js=address("compare"), **hidden)
 
-    def _wire_sweep(self, quiet: dict[str, Any], hidden: dict[str, Any]) -> None:
+    def _wire_sweep(self, hidden: dict[str, Any]) -> None:
         sweep, train, runs = self.sweep, self.train, self.runs
         state = [sweep.selected, sweep.sent]
-        self.blocks.load(self._open_sweep, None, sweep.shown, **quiet)
-        self.top.moved(self._moved_sweep, None, sweep.shown, **quiet)  # type: ignore[attr-defined]
+        self.blocks.load(self._open_sweep, None, sweep.shown, **QUIET)
+        self.top.moved(self._moved_sweep, None, sweep.shown, **QUIET)  # type: ignore[attr-defined]
         asked = f"(named, sent) => [{_or_addressed('sweep')}, sent]"
-        self.sweep_tab.select(sweep.refresh, state, sweep.shown, js=asked, **quiet).then(
+        self.sweep_tab.select(sweep.refresh, state, sweep.shown, js=asked, **QUIET).then(
             None, sweep.selected, None, js=address("sweep"), **hidden
-        ).then(sweep.look, sweep.inputs, sweep.planned, **quiet)
+        ).then(sweep.look, sweep.inputs, sweep.planned, **QUIET)
         shown = [*runs.outputs, runs.sent, runs.selected]
-        opened = sweep.table.run(self._open_of_sweep, runs.sent, [self.tabs, *shown], **quiet)  # type: ignore[attr-defined]
+        opened = sweep.table.run(self._open_of_sweep, runs.sent, [self.tabs, *shown], **QUIET)  # type: ignore[attr-defined]
         opened.then(None, runs.selected, None, js=address("run", push=True), **hidden)
-        train.sweep.click(self._sweep_over, train.inputs, [train.problem, self.tabs, sweep.common], **quiet)
+        train.sweep.click(self._sweep_over, train.inputs, [train.problem, self.tabs, sweep.common], **QUIET)
 
     def _open_sweep(self, request: gr.Request) -> list[Any]:
         return self.sweep.refresh(_named(request, "sweep"), {})
@@ -286,4 +293,6 @@ def _or_addressed(key: str) -> str:
     return f"named || new URL(location).searchParams.get('{key}') || ''"
 
 
+_RESTORE = "() => { if (window.pointsmithKept) document.querySelector('#restore').click(); }"
+_KEPT = "(draft) => { window.pointsmithKept = Boolean(draft); return [draft]; }"
 _UNLESS_EMPTY = f"(id) => {{ if (id) ({address('run', push=True)})(id); }}"

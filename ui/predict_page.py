@@ -22,6 +22,7 @@ from ..core.predict import Prediction, Predictor, Segmentation
 from ..core.serving.server import Server
 from . import pieces
 from .address import address
+from .events import QUIET, UNSEEN
 from .loaded import Adapters, Chosen, alone
 from .predict_tools import MESH_POINTS, Given, Tools, many, matters, pasted, table
 from .samples import Sample, Samples
@@ -287,12 +288,10 @@ class PredictPage:
         second = [[tools.beside, self.given], [self.beside, tools.second]]
         sample, uploaded = (self._lend(one) if self._lend else one for one in (self.sample, self.uploaded))
         weigh, ask_second = (self._lend(one) if self._lend else one for one in (self.weigh, self.ask_second))
-        quick = {**slow, "show_progress": "hidden"}
+        quick = {**slow, **UNSEEN}
         drawn = gr.on([self.another.click, self.label.input], sample, [*which, self.label], shown, **slow)
         drawn.then(ask_second, *second, **quick)
-        tools.box.expand(
-            self.others, tools.beside, tools.beside, queue=False, show_progress="hidden", api_visibility="private"
-        )
+        tools.box.expand(self.others, tools.beside, tools.beside, **QUIET)
         tools.beside.input(ask_second, *second, **slow)
         self.matters.click(weigh, [*which, self.given], shown, **slow)
         for upload in (self.upload, self.upload_image):
@@ -302,7 +301,7 @@ class PredictPage:
             read.then(ask_second, *second, **quick)
         read = tools.paste.click(self.pasted, [*which, tools.text, self.category], shown, **reading)
         read.then(ask_second, *second, **quick)
-        lasting = {**reading, "concurrency_id": "many", "show_progress": "hidden"}
+        lasting = {**reading, "concurrency_id": "many", **UNSEEN}
         going = tools.go.click(self.many, [*which, tools.files], tools.rows, **lasting)
         tools.halt.click(None, None, None, cancels=[going], api_visibility="private")
         changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)

@@ -23,6 +23,7 @@ from ..worker.own_runs import OwnRuns
 from ..worker.run import Run
 from ..worker.store import RunStore
 from . import pieces
+from .events import QUIET
 from .loaded import Adapters
 from .routing_view import data_url, explain_panel, explained_value
 from .samples import Samples
@@ -171,9 +172,7 @@ class RunParts:
         gr.on([self.look.click, self.label.input], self.explain, asked, [self.explained, self.said], **on, **slow)
         on = {"show_progress": "full", "show_progress_on": self.map_said}
         self.map.click(self.feature_map, selected, [self.mapped, self.map_said], **on, **slow)
-        selected.change(
-            lambda: [None, None, "", None, ""], None, self.cleared, queue=False, show_progress="hidden", **hidden
-        )
+        selected.change(lambda: [None, None, "", None, ""], None, self.cleared, **QUIET)
 
 
 CELL_CLICKED = _CELL

@@ -18,6 +18,7 @@ from ..worker.store import RunStore
 from . import pieces, routing_view, run_view
 from .address import address
 from .curves import Seen, Watch, charts
+from .events import QUIET
 from .remedies import RESUME, changed, remedies
 from .run_parts import CELL_CLICKED, RunParts
 
@@ -274,24 +275,23 @@ class RunsPage:
 
     def wire(self) -> None:
         """Connect what happens inside this tab."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         state = [self.selected, self.sent]
         shown = [*self.outputs, self.sent, self.selected]
-        self.timer.tick(self.refresh, state, shown, **quiet)
+        self.timer.tick(self.refresh, state, shown, **QUIET)
         for table in (self.list, self.workers):
-            table.open(self._open, self.sent, shown, **quiet).then(  # type: ignore[attr-defined]
+            table.open(self._open, self.sent, shown, **QUIET).then(  # type: ignore[attr-defined]
                 None, self.selected, None, js=address("run", push=True), api_visibility="private"
             )
-        self.bin.undo(self._undo, state, shown, **quiet)  # type: ignore[attr-defined]
-        self.header.undo(self._undo, state, shown, **quiet)  # type: ignore[attr-defined]
-        self.selected.change(self._labels, self.selected, [self.name, self.note, self.tags], **quiet)
-        self.save.click(self._label, [*state, self.name, self.note, self.tags], shown, **quiet)
+        self.bin.undo(self._undo, state, shown, **QUIET)  # type: ignore[attr-defined]
+        self.header.undo(self._undo, state, shown, **QUIET)  # type: ignore[attr-defined]
+        self.selected.change(self._labels, self.selected, [self.name, self.note, self.tags], **QUIET)
+        self.save.click(self._label, [*state, self.name, self.note, self.tags], shown, **QUIET)
         self.parts.wire(self.selected, self.results)
-        self.back.click(lambda sent: self.refresh("", sent), self.sent, shown, **quiet).then(
+        self.back.click(lambda sent: self.refresh("", sent), self.sent, shown, **QUIET).then(
             None, self.selected, None, js=address("run", push=True), api_visibility="private"
         )
-        self.cancel.click(lambda one, sent: self._act("cancel", one, sent), state, shown, **quiet)
-        self.delete.click(lambda one, sent: self._act("delete", one, sent), state, shown, **quiet).then(
+        self.cancel.click(lambda one, sent: self._act("cancel", one, sent), state, shown, **QUIET)
+        self.delete.click(lambda one, sent: self._act("delete", one, sent), state, shown, **QUIET).then(
             None, self.selected, None, js=address("run"), api_visibility="private"
         )
 

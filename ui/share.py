@@ -22,6 +22,7 @@ from ..worker.run import Run
 from . import pieces
 from .access import Access
 from .command import command_line
+from .events import QUIET
 from .hub_login import writing_hub
 from .sharing import Sharing, What, remembered
 from .shelf import HubShelf, own_weights
@@ -164,13 +165,12 @@ class SharePart:
 
     def wire(self, selected: gr.Textbox, changes: Any) -> None:
         """Connect to what names the shown run, and to an event that happens whenever its state may have changed."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        selected.change(self.opened, selected, [*self.shown, self.name, self.private], **quiet)
-        changes(self.view, selected, self.shown, **quiet)
-        self.timer.tick(self.view, selected, self.shown, **quiet)
-        self.push.click(self.pushing, [selected, self.name, self.private], self.shown, **quiet)
-        self.verify.click(self.verifying, selected, self.shown, **quiet)
-        self.space.click(self.demonstrating, [selected, self.hardware], self.shown, **quiet)
+        selected.change(self.opened, selected, [*self.shown, self.name, self.private], **QUIET)
+        changes(self.view, selected, self.shown, **QUIET)
+        self.timer.tick(self.view, selected, self.shown, **QUIET)
+        self.push.click(self.pushing, [selected, self.name, self.private], self.shown, **QUIET)
+        self.verify.click(self.verifying, selected, self.shown, **QUIET)
+        self.space.click(self.demonstrating, [selected, self.hardware], self.shown, **QUIET)
 
 
 def _pushed(run: Run) -> HubId:

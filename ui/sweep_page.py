@@ -21,6 +21,7 @@ from ..worker.own_runs import OwnRuns
 from ..worker.sweeps import AlreadyQueued, Sweeps
 from . import pieces, sweep_view
 from .data_sets import DataSets
+from .events import QUIET
 from .form import PARTS, settings
 from .review import check_files
 from .runs_page import address
@@ -274,28 +275,27 @@ class SweepPage:
 
     def wire(self) -> None:
         """Connect what happens inside this tab; runs are opened by the page, which knows the other tabs."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         write = {"js": address("sweep", push=True), "api_visibility": "private"}
         state = [self.selected, self.sent]
         typed = [one.change if isinstance(one, gr.Textbox) else one.input for one in self.inputs]
-        gr.on(typed, self.look, self.inputs, self.planned, trigger_mode="always_last", **quiet)
-        self.timer.tick(self.refresh, state, self.shown, **quiet)
+        gr.on(typed, self.look, self.inputs, self.planned, trigger_mode="always_last", **QUIET)
+        self.timer.tick(self.refresh, state, self.shown, **QUIET)
         begun = self.start.click(
-            self._start, [self.sent, self.name, *self.inputs], [self.preview, *self.shown], **quiet
+            self._start, [self.sent, self.name, *self.inputs], [self.preview, *self.shown], **QUIET
         )
-        filed = self.upload.upload(self._start_file, [self.sent, self.upload], [self.preview, *self.shown], **quiet)
+        filed = self.upload.upload(self._start_file, [self.sent, self.upload], [self.preview, *self.shown], **QUIET)
         for event in (begun, filed):
             event.then(None, self.selected, None, **write)
-        self.list.open(self._open, self.sent, self.shown, **quiet).then(None, self.selected, None, **write)  # type: ignore[attr-defined]
-        self.back.click(lambda sent: self.refresh("", sent), self.sent, self.shown, **quiet).then(
+        self.list.open(self._open, self.sent, self.shown, **QUIET).then(None, self.selected, None, **write)  # type: ignore[attr-defined]
+        self.back.click(lambda sent: self.refresh("", sent), self.sent, self.shown, **QUIET).then(
             None, self.selected, None, **write
         )
         for button, act in ((self.cancel, "cancel"), (self.retry, "retry")):
-            button.click(lambda one, sent, act=act: self._act(act, one, sent), state, self.shown, **quiet)
+            button.click(lambda one, sent, act=act: self._act(act, one, sent), state, self.shown, **QUIET)
         asking = [self.sure, self.keep]
-        self.delete.click(lambda: [gr.update(visible=True)] * 2, None, asking, **quiet)
-        gr.on([self.keep.click, self.sure.click], lambda: [gr.update(visible=False)] * 2, None, asking, **quiet)
-        self.sure.click(lambda one, sent: self._act("delete", one, sent), state, self.shown, **quiet).then(
+        self.delete.click(lambda: [gr.update(visible=True)] * 2, None, asking, **QUIET)
+        gr.on([self.keep.click, self.sure.click], lambda: [gr.update(visible=False)] * 2, None, asking, **QUIET)
+        self.sure.click(lambda one, sent: self._act("delete", one, sent), state, self.shown, **QUIET).then(
             None, self.selected, None, **write
         )
 

@@ -23,6 +23,7 @@ from ..worker.store import RunStore
 from ..worker.upload_room import UploadRoom
 from . import pieces
 from .command import command_line
+from .events import QUIET, UNSEEN
 from .form import PARTS, Form, Setting, from_config, to_content
 from .measured import measured
 from .path_bar import GO, path, step_of
@@ -197,7 +198,7 @@ class TrainPage:
             elem_id=f"upload-{kind}",
         )
         target = self.form.components[f"data.{kind}.{setting}"]
-        button.upload(self._keep_upload, button, target, api_visibility="private", show_progress="hidden").then(
+        button.upload(self._keep_upload, button, target, api_visibility="private", **UNSEEN).then(
             None, None, None, js="() => document.querySelector('#refresh-review').click()", api_visibility="private"
         )
 
@@ -245,6 +246,7 @@ class TrainPage:
             self.sweep = gr.Button("Sweep over these settings…", elem_id="to-sweep", size="md")
         self.repeat = pieces.panel("repeat", "", pieces.COPY_CODE)
         self.refresh = gr.Button("Refresh", elem_id="refresh-review", elem_classes="ps-hidden")
+        self.refill = gr.Button("Restore", elem_id="restore", elem_classes="ps-hidden")
 
     def read(self, values: tuple[Any, ...]) -> RunConfig:
         """Return the config that the components describe; UserError names the first setting that does not fit."""
@@ -346,17 +348,23 @@ class TrainPage:
         told = _changes_html(f"{aim.title} ({source.name})" if source else aim.title, differences(before, after))
         return [told, *(gr.skip() if at in of_data else value for at, value in enumerate(filled))]
 
+    def open(self, draft: str | None) -> list[Any]:
+        """Return what `preview` shows of the form as it is drawn; nothing where `restore` is going to fill it."""
+        if draft:
+            return [gr.skip()] * len(self.previewed)
+        return self.preview(*(one.value for one in self.inputs))  # type: ignore[attr-defined]
+
     def restore(self, draft: str | None) -> list[Any]:
-        """Return the input values that this browser last had, where they still fit the form."""
+        """Return the input values that this browser last had, where they still fit the form, and their preview."""
         try:
             values = json.loads(draft) if draft else None
         except (TypeError, ValueError):
             values = None
-        if not isinstance(values, dict) or set(values) != {*PARTS, *self.keys}:
-            return [gr.skip()] * len(self.inputs)
-        if any(values[part] not in choices(part) for part in PARTS):
-            return [gr.skip()] * len(self.inputs)
-        return [values[key] for key in (*PARTS, *self.keys)]
+        fits = isinstance(values, dict) and set(values) == {*PARTS, *self.keys}
+        if not fits or any(values[part] not in choices(part) for part in PARTS):
+            return [*[gr.skip()] * len(self.inputs), *self.open(None)]
+        kept = [values[key] for key in (*PARTS, *self.keys)]
+        return [*kept, *self.preview(*kept)]
 
     def _keep_upload(self, upload: str) -> str:
         """Move an upload out of the page's cache, so that the run still finds it tomorrow; return its path."""
@@ -380,7 +388,6 @@ class TrainPage:
 
     def wire(self, draft: gr.BrowserState) -> None:
         """Connect what happens inside this tab; starting is connected by the page, which knows the other tabs."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
         self.previewed = [self.review, self.problem, self.repeat, draft, self.path, self.measured]
         for part in PARTS:
             columns = [column for _, column in self.sections[part]]
@@ -388,30 +395,30 @@ class TrainPage:
                 lambda kind, part=part: self._switch(part, kind),
                 self.kinds[part],
                 [self.abouts[part], *columns],
-                **quiet,
+                **QUIET,
             )
         # A text's `input` event misses what is pasted or deleted, its `change` does not.
         typed = [one.change if isinstance(one, gr.Textbox) else one.input for one in self.inputs]  # type: ignore[attr-defined]
         gr.on(
-            [*typed, self.refresh.click], self.preview, self.inputs, self.previewed, trigger_mode="always_last", **quiet
+            [*typed, self.refresh.click], self.preview, self.inputs, self.previewed, trigger_mode="always_last", **QUIET
         )
         self.measure.click(
             self._measure,
             self.inputs,
             self.measured,
-            show_progress="hidden",
+            **UNSEEN,
             api_visibility="private",
             trigger_mode="once",
             concurrency_id="measure",
         )
-        chosen = self.recipe.input(self._load_recipe, self.recipe, [self.summary, *self.inputs], **quiet)
-        chosen.then(self.preview, self.inputs, self.previewed, **quiet)
+        chosen = self.recipe.input(self._load_recipe, self.recipe, [self.summary, *self.inputs], **QUIET)
+        chosen.then(self.preview, self.inputs, self.previewed, **QUIET)
         read = self.dropped.upload(
-            self._load_dropped, self.dropped, [self.summary, self.dropped, *self.inputs], **quiet
+            self._load_dropped, self.dropped, [self.summary, self.dropped, *self.inputs], **QUIET
         )
-        read.then(self.preview, self.inputs, self.previewed, **quiet)
-        aimed = self.aims.aim(self._aim, self.inputs, [self.aimed, *self.inputs], **quiet)  # type: ignore[attr-defined]
-        aimed.then(self.preview, self.inputs, self.previewed, **quiet)
+        read.then(self.preview, self.inputs, self.previewed, **QUIET)
+        aimed = self.aims.aim(self._aim, self.inputs, [self.aimed, *self.inputs], **QUIET)  # type: ignore[attr-defined]
+        aimed.then(self.preview, self.inputs, self.previewed, **QUIET)
 
 
 _DROP = "<b>or from a file</b><small>a run's YAML, an adapter's README.md or adapter_config.json</small>"

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -16,6 +15,7 @@ from ..worker.store import RunStore
 from ..worker.upload_room import Upload, UploadRoom, limit_bytes, require_idle, users
 from . import pieces
 from .access import Access
+from .events import QUIET
 
 _ACT = """
 element.addEventListener('click', (event) => {
@@ -66,8 +66,7 @@ class UploadsPart:
 
     def wire(self) -> None:
         """Connect the buttons; when to look again is the page's."""
-        quiet: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-        self.panel.gone(self._gone, None, self.panel, **quiet)  # type: ignore[attr-defined]
+        self.panel.gone(self._gone, None, self.panel, **QUIET)  # type: ignore[attr-defined]
 
 
 def listed(uploads: Sequence[Upload], named: dict[str, list[Run]], limit: int, now: float) -> str:

@@ -126,7 +126,7 @@ class ByHandMixture(Addition):
         places = [torch.eq(chosen, p).nonzero(as_tuple=True)[0] for p in range(len(mixture.experts))]
         answers = sub.new_zeros(sub.shape)
         for place, expert in zip(places, mixture.experts):
-            answers[place] = _expert(expert, sub[place])
+            answers[place] = _expert(expert, sub[place]).to(answers.dtype)  # under autocast an expert answers in bf16
         return answers * gate.unsqueeze(-1)
 
     def _balance(self, gates: Tensor) -> Tensor:

@@ -50,11 +50,17 @@ def browser() -> Iterator[playwright.Browser]:
 def watched(browser: playwright.Browser, address: str, width: int = 1000, height: int = 800) -> Watched:
     page = browser.new_page(viewport={"width": width, "height": height})
     found = Watched(page)
-    page.on("console", lambda said: found.errors.append(said.text) if said.type == "error" else None)
+    page.on("console", lambda said: found.errors.append(said.text) if _wrong(said) else None)
     page.on("pageerror", lambda error: found.errors.append(str(error)))
     own = (address, "data:", "blob:")
     page.on("request", lambda asked: None if asked.url.startswith(own) else found.outside.append(asked.url))
     return found
+
+
+def _wrong(said: playwright.ConsoleMessage) -> bool:
+    """Whether it is an error, and not what Gradio says of itself where a page is left before its answer has come."""
+    hung_up = ("AbortError: signal is aborted without reason", "Connection errored out.")
+    return said.type == "error" and not said.text.strip().startswith(hung_up)
 
 
 def cube(path: Path) -> Path:
