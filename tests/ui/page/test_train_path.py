@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import gradio as gr
 import pytest
 from pointsmith.core.config import RunConfig, parse_config
 from pointsmith.core.data.load import load
@@ -13,6 +16,8 @@ from pointsmith.ui import sweep_view
 from pointsmith.ui.measured import measured
 from pointsmith.ui.path_bar import path, step_of
 from pointsmith.ui.review import amounts, check_files, warnings
+from pointsmith.ui.train_page import TrainPage
+from pointsmith.worker.store import RunStore
 from tiny import tiny_run
 
 
@@ -75,3 +80,20 @@ def test_a_preview_counts_runs_and_names_reasons_once() -> None:
     told = sweep_view.preview(expand(parse_plan({"grid": {"method.rank": [4, 8.5]}, "seeds": [0, 1, 2]})))
     assert "<b>3 runs</b>" in told and told.count("does not fit") == 1
     assert "will be queued" not in sweep_view.preview(expand(parse_plan({"grid": {"method.nothing": [4]}})))
+
+
+def test_the_form_opens_with_its_preview_or_with_what_the_browser_kept(store: RunStore, tmp_path: Path) -> None:
+    with gr.Blocks():
+        page, draft = TrainPage(store, tmp_path), gr.BrowserState()
+        page.wire(draft)
+    count, nothing = len(page.inputs), gr.skip()
+    opened = page.open(None)
+    assert "Trainable parameters" in opened[0] and opened[1] == ""
+    kept = json.loads(opened[page.previewed.index(draft)])
+    assert page.open(json.dumps(kept)) == [nothing] * len(page.previewed)
+    kept |= {"epochs": 7, "method": "lora"}
+    filled = page.restore(json.dumps(kept))
+    assert filled[:count] == list(kept.values())
+    assert "--method lora" in filled[count + 2] and "--epochs 7" in filled[count + 2]
+    for useless in (None, "{", "[]", json.dumps({"epochs": 7}), json.dumps(kept | {"method": "gone"})):
+        assert page.restore(useless) == [*[nothing] * count, *opened]
