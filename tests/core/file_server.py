@@ -36,7 +36,8 @@ class Served:
         return hashlib.sha256(self.content).hexdigest()
 
     def gets(self) -> list[str | None]:
-        return [asked for method, _, asked in self.requests if method == "GET"]
+        """The ranges asked for of files; the Hub's client also asks `/api/…` of its own, once in a process."""
+        return [asked for method, path, asked in self.requests if method == "GET" and not path.startswith("/api/")]
 
 
 class Handler(BaseHTTPRequestHandler):
