@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "ui"))
-from page.serving import App  # noqa: E402
+sys.path.insert(0, str(HERE.parent / "ui" / "page"))
+from serving import App  # noqa: E402
 
 RUN = {"data.train_per_class": 12, "data.test_per_class": 4, "epochs": 4, "batch_size": 12}
 
