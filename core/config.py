@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -259,16 +260,16 @@ def read_inherited(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     like = content.pop("like", None)
     if like is None:
         return content
-    return over(read_inherited(path.with_name(f"{like}.yaml"), (*seen, path)), content)
+    return _over(read_inherited(path.with_name(f"{like}.yaml"), (*seen, path)), content)
 
 
-def over(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+def _over(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
     """Return `base` with `change` laid over it; a part that names its kind anew replaces the whole part."""
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
         same = is_mapping(old) and is_mapping(value) and value.get("kind", old.get("kind")) == old.get("kind")
-        merged[key] = over(old, value) if is_mapping(old) and same else value
+        merged[key] = _over(old, value) if is_mapping(old) and same else value
     return merged
 
 
@@ -277,7 +278,7 @@ def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
     Naming a part's kind (`method=dapt`) replaces the whole part.
     """
-    result: dict[str, Any] = json.loads(json.dumps(content))
+    result = copy.deepcopy(content)
     for assignment in assignments:
         key, sign, value = assignment.partition("=")
         if not sign or not key:
@@ -299,6 +300,17 @@ def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
                 raise UserError(f"The setting {key} goes through {step}, which is a value", got=place)
         place[leaf] = parsed
     return result
+
+
+def amend(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return `content` with `settings` over it: nested, with dotted keys, or a part by its kind (`method: dapt`)."""
+    short = {
+        key: value
+        for key, value in settings.items()
+        if "." in str(key) or (key in ("backbone", "method", "data") and isinstance(value, str))
+    }
+    nested = {key: value for key, value in settings.items() if key not in short}
+    return override(_over(content, nested), [f"{key}={yaml.safe_dump(value)}" for key, value in short.items()])
 
 
 def choices(part: Literal["backbone", "method", "data"]) -> dict[str, type[Config]]:

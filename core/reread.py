@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import yaml
 
-from .config import RunConfig, over, parse_config
+from .config import RunConfig, amend, parse_config
 from .errors import UserError
 from .recipes import recipe
 from .schema import is_mapping
@@ -102,7 +102,7 @@ def _run_of(content: Any, name: str) -> dict[str, Any]:
         return content
     rest = {key: value for key, value in content.items() if key != "like"}
     base = recipe(str(like)).config().to_dict()
-    return over(base, rest)
+    return amend(base, rest)
 
 
 def _of_card(text: str, name: str) -> RunConfig:

@@ -16,9 +16,8 @@ from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
-import yaml
 
-from ..core.config import RunConfig, over, override, parse_config, read_inherited
+from ..core.config import RunConfig, amend, parse_config, read_inherited
 from ..core.data.files import read_untrusted, read_untrusted_image
 from ..core.data.kinds import require_modality
 from ..core.errors import UserError
@@ -79,10 +78,7 @@ class Api:
             id, name, state, and the run's place in the queue
         """
         content = read_inherited(find_recipe(recipe).path) if recipe else {}
-        dotted = {key: value for key, value in settings.items() if "." in key or _names_part(key, value)}
-        nested = {key: value for key, value in settings.items() if key not in dotted}
-        content = override(over(content, nested), [f"{key}={yaml.safe_dump(value)}" for key, value in dotted.items()])
-        config = parse_config(content, "The run")
+        config = parse_config(amend(content, settings), "The run")
         self.check(config)
         check_files(config)
         return _told(self.runs.create(config, name=name.strip()[:120] or None))
@@ -169,11 +165,6 @@ class Api:
             if predictor.modality == "images":
                 return _answer(predictor, predictor.predict([read_untrusted_image(path)], names=[filename])[0])
             return _answer(predictor, predictor.predict([read_untrusted(path, MESH_POINTS, 0)], names=[filename])[0])
-
-
-def _names_part(key: str, value: Any) -> bool:
-    """Return whether this is `method: dapt`, short for `method: {kind: dapt}`."""
-    return key in ("backbone", "method", "data") and isinstance(value, str)
 
 
 def _told(run: Run) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ..serving.family import Family
 from ..serving.resident import Resident
 from ..training.gradients import Gradients, Mode, Way, way_of
 from ..training.graph import GraphedStep
-from ..training.memory import most_taken
+from ..training.memory import GIB, most_taken
 from ..training.optimizer import make_optimizer
 from ..training.stepping import Steps, computing_in
 from ..training.task import ClassTask
@@ -34,7 +34,6 @@ from .reference import Reference, ReferenceStep
 from .served import SMOA, run_of
 
 CLASSES = 15
-_GIB = 2**30
 METHODS: dict[str, dict[str, Any]] = {"dapt": {"kind": "dapt"}, "mixture (dense)": {**SMOA, "prompts": "none"}}
 _MODES: tuple[tuple[Mode, str, float | None], ...] = (
     ("fast", "float32", None),
@@ -135,7 +134,7 @@ def mem512(options: Options) -> Report:
         peer = _published(method, options, place)
         peer.backward(points[:2], labels[:2])
         theirs = most_taken(partial(peer.backward, points, labels), place.device)
-        table.append([method, "published way, float32", theirs / _GIB, None, 1.0])
+        table.append([method, "published way, float32", theirs / GIB, None, 1.0])
         del peer
         for mode, precision, target in _MODES:
             ours = _Step(method, options, place, precision)
@@ -143,7 +142,7 @@ def mem512(options: Options) -> Report:
             ours.gradients.of(points[:2], labels[:2])
             taken = most_taken(partial(ours.gradients.of, points, labels), place.device)
             way = ours.gradients.way
-            table.append([method, f"pointsmith, {way}, {precision}", taken / _GIB, target, theirs / taken])
+            table.append([method, f"pointsmith, {way}, {precision}", taken / GIB, target, theirs / taken])
             del ours
     columns = ("method", "by", "GiB", "target GiB", "times less")
     return Report("gpu_mem512", f"memory of the gradients of {batch} clouds, beside the model", columns, table)

@@ -21,7 +21,7 @@ from ..config import parse_config
 from ..errors import UserError
 from ..fast.accelerate import accelerate
 from ..training.gradients import Gradients, Way
-from ..training.memory import peak_bytes, restart_peak, taken_bytes
+from ..training.memory import GIB, peak_bytes, restart_peak, taken_bytes
 from ..training.task import ClassTask
 from .harness import Cell, Options, Report
 from .reference import Reference
@@ -30,7 +30,7 @@ BATCHES = (16, 48)
 SMALL = (4, 8)
 LARGE = 512
 SLICE = 4
-_MB, _GIB = 1e6, 2**30
+_MB = 1e6
 _LIMIT = 900.0
 METHODS: dict[str, dict[str, object]] = {
     # Dropout inside adapters draws the same for all; the published mixture is dense.
@@ -83,7 +83,7 @@ def run(options: Options) -> Report:
         theirs = next(one for one in lines if one.job.method == line.job.method and one.job.mode == "reference")
         less = 100 * (1 - line.at(LARGE) / whole.at(LARGE))
         table.append(
-            [line.job.method, line.name, line.slope / _MB, line.at(LARGE) / _GIB, less, theirs.slope / line.slope]
+            [line.job.method, line.name, line.slope / _MB, line.at(LARGE) / GIB, less, theirs.slope / line.slope]
         )
     small, large = batches
     columns = ("method", "by", "MB each", f"GiB at {LARGE}", "less than full, %", "ratio")
@@ -186,7 +186,7 @@ def plot(lines: list[Line], path: Path, batches: tuple[int, ...] = (32, 64, 128,
         parts.append(f'<text x="{left - 6}" y="{y + 4:.0f}" text-anchor="end">{gib:g}</text>')
     ends: list[float] = []
     for i, line in enumerate(sorted(lines, key=lambda one: -one.at(batches[-1]))):
-        places = [at(batch, line.at(batch) / _GIB) for batch in batches]
+        places = [at(batch, line.at(batch) / GIB) for batch in batches]
         colour = colours[i % len(colours)]
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{drawn}" fill="none" stroke="{colour}" stroke-width="2"/>')

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from .child import environment, limit_cpu, limit_memory
+from .child import end_child, environment, limit_cpu, limit_memory
 from .picture import ImagePreparation, decoding_threads, fit, read_image
 
 _MEMORY_BYTES = 4 << 30
@@ -54,7 +54,7 @@ class Decoder:
             child = self._idle.get_nowait()
             if child.poll() is None:
                 return child
-            _end(child)
+            end_child(child)
         except queue.Empty:
             pass
         command = [sys.executable, "-m", __spec__.name]
@@ -66,7 +66,7 @@ class Decoder:
     def close(self) -> None:
         """End the children."""
         for child in self._all:
-            _end(child)
+            end_child(child)
 
 
 def _asked(child: subprocess.Popen[bytes], file: Path, name: str, preparation: ImagePreparation) -> np.ndarray:
@@ -80,17 +80,6 @@ def _asked(child: subprocess.Popen[bytes], file: Path, name: str, preparation: I
     size = preparation.size
     content = child.stdout.read(size * size * 3)
     return np.frombuffer(content, np.uint8).reshape(size, size, 3)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    child.wait()
-    for pipe in (child.stdin, child.stdout):
-        if pipe is not None:
-            try:
-                pipe.close()
-            except OSError:  # what was not sent has no reader any more
-                pass
 
 
 def main() -> None:

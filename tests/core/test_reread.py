@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pointsmith.core.adapters import describe, save_adapter
 from pointsmith.core.building import build
+from pointsmith.core.config import parse_config
 from pointsmith.core.errors import UserError
 from pointsmith.core.recipes import recipe, recipes
 from pointsmith.core.reread import MOST_BYTES, reread
@@ -32,6 +34,21 @@ def test_the_files_of_an_adapter_and_its_yaml(tmp_path: Path) -> None:
         reread(tmp_path / "adapter" / "config.json")
 
 
+@pytest.mark.parametrize(
+    ("text", "changed"),
+    [
+        ("method: lora", {"method": {"kind": "lora"}}),
+        ("method: {kind: lora, rank: 3}", {"method": {"kind": "lora", "rank": 3}}),
+        ("method: {rank: 3}", {"method": {"kind": "dapt", "rank": 3, "dropout": 0.0}}),
+        ("method: {rank: 3}\nmethod.rank: 4", {"method": {"kind": "dapt", "rank": 4, "dropout": 0.0}}),
+        ("epochs: 3\nselect: last", {"epochs": 3, "select": "last"}),
+    ],
+)
+def test_a_recipe_changed_in_every_way_to_write_it(tmp_path: Path, text: str, changed: dict[str, Any]) -> None:
+    expected = parse_config(recipe("demo").config().to_dict() | changed)
+    assert reread(written(tmp_path, "a.yaml", f"like: demo\n{text}")) == expected
+
+
 @pytest.mark.parametrize("name", list(recipes()))
 def test_recipes_as_they_are_shipped(name: str) -> None:
     assert reread(recipe(name).path) == recipe(name).config()
@@ -45,6 +62,8 @@ def test_recipes_as_they_are_shipped(name: str) -> None:
         ("a.yaml", "epoch: 3", "unknown key epoch"),
         ("a.yaml", "a: &a [1]\nb: [*a, *a]", "YAML aliases"),
         ("a.yaml", "like: ../../etc/passwd", "Unknown recipe"),
+        ("a.yaml", "like: demo\n1: 2", "1"),
+        ("a.yaml", "like: demo\nseed: 2020-01-01", "seed"),
         ("a.yaml", "run: {}\nseeds: [1, 2]", "plan of a sweep"),
         ("a.yaml", "x" * (MOST_BYTES + 1), "too long"),
         ("a.json", "[" * 100_000, "too long"),
