@@ -18,7 +18,7 @@ from .address import ADDRESSED, address
 from .api import Api
 from .compare_page import ComparePage
 from .data_page import Checked, DataPage
-from .events import QUIET
+from .events import PRIVATE, QUIET
 from .gallery import Gallery
 from .handover import handed
 from .hub_login import reading_hub
@@ -101,7 +101,6 @@ class Page:
             Api(runs, access.check, self.predict.predictor).offer()
 
     def _wire(self) -> None:
-        hidden: dict[str, Any] = {"api_visibility": "private"}
         train, runs, predict = self.train, self.runs, self.predict
         train.wire(self.draft)
         runs.wire()
@@ -125,30 +124,30 @@ class Page:
             None,
             None,
             js="() => { if (window.pointsmithKept) document.querySelector('#restore').click(); }",
-            **hidden,
+            **PRIVATE,
         )
         train.refill.click(train.restore, self.draft, [*train.inputs, *train.previewed], **QUIET)
 
         self.top.moved(self._moved, None, [self.tabs, *shown, predict.adapter], **QUIET)  # type: ignore[attr-defined]
 
-        self._wire_data(hidden)
-        self._wire_compare(hidden)
-        self._wire_sweep(hidden)
+        self._wire_data()
+        self._wire_compare()
+        self._wire_sweep()
         runs.remedies.remedy(self._remedy, state, [self.tabs, *shown, *train.inputs], **QUIET).then(  # type: ignore[attr-defined]
-            None, runs.selected, None, js=address("run", push=True), **hidden
+            None, runs.selected, None, js=address("run", push=True), **PRIVATE
         ).then(train.preview, train.inputs, train.previewed, **QUIET)
 
         begun = train.start.click(
             self._start, [runs.sent, train.name, *train.inputs], [train.problem, self.tabs, *shown], **QUIET
         )
-        begun.then(None, runs.selected, None, js=_UNLESS_EMPTY, **hidden)
+        begun.then(None, runs.selected, None, js=_UNLESS_EMPTY, **PRIVATE)
 
         # The first tab also counts as selected when the page opens: that must not wipe the address before it is read.
-        loaded.then(None, None, None, js="() => { window.pointsmithArrived = true; }", **hidden)
+        loaded.then(None, None, None, js="() => { window.pointsmithArrived = true; }", **PRIVATE)
         leave = f"() => {{ if (window.pointsmithArrived) ({address('run')})(''); }}"
-        self.train_tab.select(None, None, None, js=leave, **hidden)
+        self.train_tab.select(None, None, None, js=leave, **PRIVATE)
         self.runs_tab.select(runs.refresh, state, shown, **QUIET).then(
-            None, runs.selected, None, js=address("run"), **hidden
+            None, runs.selected, None, js=address("run"), **PRIVATE
         )
         opened = runs.predict.click(
             lambda one: (gr.Tabs(selected="predict"), predict.choose(one)),
@@ -162,22 +161,22 @@ class Page:
         self.predict_tab.select(predict.choose, predict.adapter, predict.adapter, **QUIET).then(
             predict.fit, [*which, predict.label], predict.fitted, **QUIET
         ).then(predict.first, look, predict.shown, **QUIET).then(
-            None, predict.adapter, None, js=address("adapter"), **hidden
+            None, predict.adapter, None, js=address("adapter"), **PRIVATE
         )
 
-    def _wire_data(self, hidden: dict[str, Any]) -> None:
+    def _wire_data(self) -> None:
         train, data = self.train, self.data
         self.blocks.load(self._open_data, None, data.shown, **QUIET)
         self.top.moved(self._moved_data, None, data.shown, **QUIET)  # type: ignore[attr-defined]
         self.uploads.wire()
         for seen in (self.data_tab.select, data.added.then):
             seen(self.uploads.shown, None, self.uploads.panel, **QUIET)
-        self.data_tab.select(None, data.selected, None, js=address("data"), **hidden)
-        data.selected.change(None, data.selected, None, js=_UNLESS_EMPTY.replace("'run'", "'data'"), **hidden)
+        self.data_tab.select(None, data.selected, None, js=address("data"), **PRIVATE)
+        data.selected.change(None, data.selected, None, js=_UNLESS_EMPTY.replace("'run'", "'data'"), **PRIVATE)
         used = data.use.click(self._use, [data.checked, train.kinds["backbone"]], [self.tabs, *train.inputs], **QUIET)
         used.then(train.preview, train.inputs, train.previewed, **QUIET)
 
-    def _wire_compare(self, hidden: dict[str, Any]) -> None:
+    def _wire_compare(self) -> None:
         compare = self.compare
         self.blocks.load(self._open_compare, None, compare.shown, **QUIET)
         self.top.moved(self._moved_compare, None, compare.shown, **QUIET)  # type: ignore[attr-defined]
@@ -186,25 +185,25 @@ class Page:
             self.runs.compare.click(compare.open, self.runs.selected, compare.shown, **QUIET),
         ):
             # The tab comes last: when it opens, it asks for what the address names.
-            begun.then(None, compare.named, None, js=address("compare", push=True), **hidden).then(
+            begun.then(None, compare.named, None, js=address("compare", push=True), **PRIVATE).then(
                 lambda: gr.Tabs(selected="compare"), None, self.tabs, **QUIET
             )
         self.compare_tab.select(
             compare.newest, compare.named, compare.shown, js=f"(named) => {_or_addressed('compare')}", **QUIET
-        ).then(None, compare.named, None, js=address("compare"), **hidden)
+        ).then(None, compare.named, None, js=address("compare"), **PRIVATE)
 
-    def _wire_sweep(self, hidden: dict[str, Any]) -> None:
+    def _wire_sweep(self) -> None:
         sweep, train, runs = self.sweep, self.train, self.runs
         state = [sweep.selected, sweep.sent]
         self.blocks.load(self._open_sweep, None, sweep.shown, **QUIET)
         self.top.moved(self._moved_sweep, None, sweep.shown, **QUIET)  # type: ignore[attr-defined]
         asked = f"(named, sent) => [{_or_addressed('sweep')}, sent]"
         self.sweep_tab.select(sweep.refresh, state, sweep.shown, js=asked, **QUIET).then(
-            None, sweep.selected, None, js=address("sweep"), **hidden
+            None, sweep.selected, None, js=address("sweep"), **PRIVATE
         ).then(sweep.look, sweep.inputs, sweep.planned, **QUIET)
         shown = [*runs.outputs, runs.sent, runs.selected]
         opened = sweep.table.run(self._open_of_sweep, runs.sent, [self.tabs, *shown], **QUIET)  # type: ignore[attr-defined]
-        opened.then(None, runs.selected, None, js=address("run", push=True), **hidden)
+        opened.then(None, runs.selected, None, js=address("run", push=True), **PRIVATE)
         train.sweep.click(self._sweep_over, train.inputs, [train.problem, self.tabs, sweep.common], **QUIET)
 
     def _open_sweep(self, request: gr.Request) -> list[Any]:

@@ -23,7 +23,7 @@ from ..worker.own_runs import OwnRuns
 from ..worker.run import Run
 from ..worker.store import RunStore
 from . import pieces
-from .events import QUIET
+from .events import PRIVATE, QUIET
 from .loaded import Adapters
 from .routing_view import data_url, explain_panel, explained_value
 from .samples import Samples
@@ -162,8 +162,7 @@ class RunParts:
 
     def wire(self, selected: gr.Textbox, results: gr.HTML) -> None:
         """Connect the sections to the run that is shown."""
-        hidden: dict[str, Any] = {"api_visibility": "private"}
-        slow: dict[str, Any] = hidden | {"concurrency_id": "ask-run", "concurrency_limit": 2}
+        slow: dict[str, Any] = PRIVATE | {"concurrency_id": "ask-run", "concurrency_limit": 2}
         results.cell(  # type: ignore[attr-defined]
             self.cell, selected, self.strip, show_progress="minimal", show_progress_on=results, **slow
         )
