@@ -43,10 +43,10 @@ def worker(workers: int | None, data: Path | None, device: Literal["auto", "cpu"
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     count = workers or (len(gpus()) if device == "auto" else 0) or 1
     with ending_on_sigterm(), Service(data, count, device=device) as service:
-        click.echo(f"{count} worker(s) on {service.store.address.shown}, data in {service.data_dir}. Ctrl-C stops.")
-        if service.store.artefacts is not None:
-            click.echo(f"Artefacts in {service.store.artefacts.shown}: written, read back, deleted.")
         try:
+            click.echo(f"{count} worker(s) on {service.store.address.shown}, data in {service.data_dir}. Ctrl-C stops.")
+            if service.store.artefacts is not None:
+                click.echo(f"Artefacts in {service.store.artefacts.shown}: written, read back, deleted.")
             service.wait()
         except KeyboardInterrupt:
             click.echo("Stopping; runs that are under way write a checkpoint and go back to the queue.", err=True)
