@@ -37,6 +37,22 @@ class Watched:
     page: playwright.Page
     errors: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
+    leaving: bool = False
+    """Between the request for another page, or for the same one again, and that page being there."""
+
+    def asked(self, request: playwright.Request, own: tuple[str, ...]) -> None:
+        if not request.url.startswith(own):
+            self.outside.append(request.url)
+        self.leaving = self.leaving or (request.is_navigation_request() and request.frame == self.page.main_frame)
+
+    def arrived(self) -> None:
+        self.leaving = False
+
+    def said(self, message: playwright.ConsoleMessage) -> None:
+        """Note an error; that its own connection ended is no error of Gradio's while the page is left."""
+        hung_up = message.text.strip().startswith(("AbortError: signal is aborted", "Connection errored out."))
+        if message.type == "error" and not (hung_up and self.leaving):
+            self.errors.append(message.text)
 
 
 @pytest.fixture(scope="module")
@@ -50,17 +66,11 @@ def browser() -> Iterator[playwright.Browser]:
 def watched(browser: playwright.Browser, address: str, width: int = 1000, height: int = 800) -> Watched:
     page = browser.new_page(viewport={"width": width, "height": height})
     found = Watched(page)
-    page.on("console", lambda said: found.errors.append(said.text) if _wrong(said) else None)
+    page.on("console", found.said)
     page.on("pageerror", lambda error: found.errors.append(str(error)))
-    own = (address, "data:", "blob:")
-    page.on("request", lambda asked: None if asked.url.startswith(own) else found.outside.append(asked.url))
+    page.on("request", lambda request: found.asked(request, (address, "data:", "blob:")))
+    page.on("domcontentloaded", lambda _: found.arrived())
     return found
-
-
-def _wrong(said: playwright.ConsoleMessage) -> bool:
-    """Whether it is an error, and not what Gradio says of itself where a page is left before its answer has come."""
-    hung_up = ("AbortError: signal is aborted without reason", "Connection errored out.")
-    return said.type == "error" and not said.text.strip().startswith(hung_up)
 
 
 def cube(path: Path) -> Path:
