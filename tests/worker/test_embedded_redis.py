@@ -69,7 +69,7 @@ def test_a_killed_server_comes_back_by_itself(data: Path) -> None:
             except redis.ConnectionError:
                 return False
 
-        until(answers, 3, "the server")
+        until(answers, "the server")
         assert first.address == second.address
 
 
@@ -141,4 +141,4 @@ def test_a_server_that_does_not_start_says_why(data: Path, tmp_path: Path, monke
         EmbeddedRedis(data / "redis")
     monkeypatch.delenv("REDIS_SERVER_BIN")
     with EmbeddedRedis(data / "redis") as server:
-        until(lambda: bool(server.address.client().ping()), 1, "a server after the failed one")
+        until(lambda: bool(server.address.client().ping()), "a server after the failed one")

@@ -22,7 +22,7 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, processes_on, until
+from .conftest import FAST, PATIENCE, processes_on, until
 
 TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
 HOST = """
@@ -51,7 +51,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
     command = [find_redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
     with subprocess.Popen([*map(str, command), "--requirepass", password], stdout=subprocess.DEVNULL) as server:
         url = f"redis://:{password}@127.0.0.1:{port}/0"
-        until(lambda: _answers(url, folder), 10, "Redis")
+        until(lambda: _answers(url, folder), "Redis")
         yield url
         server.terminate()
 
@@ -92,7 +92,7 @@ class Hosts:
             process.terminate()
         for name, process in self.started.items():
             try:
-                process.wait(10)
+                process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 self.kill(name)
 
@@ -124,14 +124,14 @@ def test_a_run_goes_on_where_the_other_machine_died(tmp_path: Path, redis_url: s
         hosts.start("a")
         run = page.store.create({"steps": 60, "seconds": 0.1, "every": 10})
         published = lambda: (page.store.artefacts.newest(run.id) or (0, {}))[1]  # noqa: E731
-        until(lambda: "checkpoint.json" in published() and len(_done(tmp_path / "a", run)) >= 25, 30, "checkpoints")
+        until(lambda: "checkpoint.json" in published() and len(_done(tmp_path / "a", run)) >= 25, "checkpoints")
         hosts.start("b")
         hosts.kill("a")
         before = len(_done(tmp_path / "a", run))
-        until(lambda: bool(_done(tmp_path / "b", run)), FAST.lease + 15, "the other machine")
+        until(lambda: bool(_done(tmp_path / "b", run)), "the other machine")
         first = _done(tmp_path / "b", run)[0]
         assert before - 20 <= first <= before + 1, "it went on from the last or last but one checkpoint"
-        until(lambda: page.store.get(run.id).state == "succeeded", 20, "the end")
+        until(lambda: page.store.get(run.id).state == "succeeded", "the end")
         assert _steps(page, run) == list(range(1, 61))
         ended = page.store.get(run.id)
         assert ended.attempt == 2
@@ -147,16 +147,16 @@ def test_a_cancelled_run_goes_on_as_another_one_elsewhere(tmp_path: Path, redis_
         hosts.start("a")
         run = page.store.create({"steps": 60, "seconds": 0.1, "every": 10})
         published = lambda: (page.store.artefacts.newest(run.id) or (0, {}))[1]  # noqa: E731
-        until(lambda: "checkpoint.json" in published() and len(_done(tmp_path / "a", run)) >= 25, 30, "checkpoints")
+        until(lambda: "checkpoint.json" in published() and len(_done(tmp_path / "a", run)) >= 25, "checkpoints")
         page.store.cancel(run.id)
-        until(lambda: page.store.get(run.id).state == "cancelled", 10, "the end")
+        until(lambda: page.store.get(run.id).state == "cancelled", "the end")
         hosts.started["a"].send_signal(signal.SIGTERM)
-        assert hosts.started["a"].wait(15) == 0
+        assert hosts.started["a"].wait(PATIENCE) == 0
         stopped = page.store.get(run.id)
         assert stopped.away and not (stopped.folder / "checkpoint.json").exists()
         more = page.store.create(stopped.config, after=stopped)
         hosts.start("b")
-        until(lambda: page.store.get(more.id).state == "succeeded", 30, "the other run's end")
+        until(lambda: page.store.get(more.id).state == "succeeded", "the other run's end")
         assert _done(tmp_path / "b", more)[0] > 10, "it went on from a checkpoint"
         assert _steps(page, more) == list(range(1, 61))
         fresh = page.store.create({"steps": 1, "seconds": 0})
@@ -169,17 +169,17 @@ def test_a_frozen_machine_and_its_successor_never_train_together(tmp_path: Path,
     with _page(tmp_path, redis_url) as page:
         hosts.start("a")
         run = page.store.create({"steps": 80, "seconds": 0.05, "every": 5})
-        until(lambda: len(_done(tmp_path / "a", run)) >= 10, 20, "steps")
+        until(lambda: len(_done(tmp_path / "a", run)) >= 10, "steps")
         line = json.loads((tmp_path / "a" / "runs" / run.id / "done.txt").read_text().splitlines()[-1])
         supervisor = psutil.Process(line["pid"]).parent()
         assert supervisor is not None
         supervisor.suspend()  # the trainer itself is not frozen, and no lock reaches the other machine
         try:
             hosts.start("b")
-            until(lambda: bool(_done(tmp_path / "b", run)), 20, "the other machine")
+            until(lambda: bool(_done(tmp_path / "b", run)), "the other machine")
         finally:
             supervisor.resume()
-        until(lambda: page.store.get(run.id).state == "succeeded", 20, "the end")
+        until(lambda: page.store.get(run.id).state == "succeeded", "the end")
         spans = []
         for name in "ab":
             lines = (tmp_path / name / "runs" / run.id / "done.txt").read_text().splitlines()
@@ -192,11 +192,11 @@ def test_draining_hands_the_very_last_step_over(tmp_path: Path, redis_url: str, 
     with _page(tmp_path, redis_url) as page:
         hosts.start("a")
         run = page.store.create({"steps": 40, "seconds": 0.1, "every": 1000})
-        until(lambda: len(_done(tmp_path / "a", run)) >= 5, 20, "steps")
+        until(lambda: len(_done(tmp_path / "a", run)) >= 5, "steps")
         hosts.started["a"].send_signal(signal.SIGTERM)
-        assert hosts.started["a"].wait(15) == 0
+        assert hosts.started["a"].wait(PATIENCE) == 0
         hosts.start("b")
-        until(lambda: page.store.get(run.id).state == "succeeded", 25, "the end")
+        until(lambda: page.store.get(run.id).state == "succeeded", "the end")
         assert len(_done(tmp_path / "a", run)) < 40
         assert _done(tmp_path / "b", run) == list(range(1, 41))  # its file came along, and not one step is there twice
         assert _steps(page, run) == list(range(1, 41))
@@ -206,7 +206,7 @@ def test_streams_are_put_away_where_every_machine_finds_them(tmp_path: Path, red
     with _page(tmp_path, redis_url) as page:
         hosts.start("a")
         run = page.store.create({"steps": 5, "seconds": 0})
-        until(lambda: page.store.get(run.id).state == "succeeded", 20, "the end")
+        until(lambda: page.store.get(run.id).state == "succeeded", "the end")
         ledger = page.store.ledger
         ledger.redis.zadd(ledger.key("ended"), {run.id: 1.0})  # as if it had ended long ago
         page.store.tidy()
@@ -230,7 +230,7 @@ def test_an_uploaded_data_set_is_there_on_the_other_machine(tmp_path: Path, redi
         run = page.store.create({"steps": 1, "seconds": 0, "data": {"path": path}})
         assert run.config["data"]["path"] == path  # here it is shown as it was given
         hosts.start("a")
-        until(lambda: page.store.get(run.id).state == "succeeded", 20, "the end")
+        until(lambda: page.store.get(run.id).state == "succeeded", "the end")
         there = tmp_path / "a" / "uploads" / name / "scans" / "cup" / "1.xyz"
         assert there.read_text() == "0 0 0\n1 1 1\n"
         record = json.loads((tmp_path / "a" / "runs" / run.id / "run.json").read_text())

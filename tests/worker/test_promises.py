@@ -29,7 +29,7 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, processes_on, until
+from .conftest import FAST, PATIENCE, keeps, processes_on, until
 
 HERE = Path(__file__).resolve()
 TRAINER = (sys.executable, str(HERE.with_name("counting_trainer.py")))
@@ -48,8 +48,8 @@ def _curve(store: RunStore, run: Run) -> list[tuple[int, float]]:
     return [(event["step"], event["loss"]) for event in store.events(run.id)[0] if event["kind"] == "step"]
 
 
-def _succeeded(store: RunStore, run: Run, limit: float = 30.0) -> Run:
-    until(lambda: store.get(run.id).state in ("succeeded", "failed"), limit, "the end")
+def _succeeded(store: RunStore, run: Run) -> Run:
+    until(lambda: store.get(run.id).state in ("succeeded", "failed"), "the end")
     ended = store.get(run.id)
     assert ended.state == "succeeded", ended.error
     return ended
@@ -68,7 +68,7 @@ def _kill_everything(data: Path, launcher: subprocess.Popen[bytes]) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    until(lambda: not processes_on(data), 5, "the end of all")
+    until(lambda: not processes_on(data), "the end of all")
 
 
 @pytest.mark.slow
@@ -81,14 +81,14 @@ def test_accepted_runs_survive_kill_9_of_everything(data: Path, monkeypatch: pyt
     launcher = _launch(data, *REAL)
     with Service(data, 0, timing=FAST) as page:
         calm, disturbed, waiting = (page.store.create(TINY) for _ in range(3))
-        until(lambda: len(_done(disturbed)) >= 60, 60, "the second run to be under way")
+        until(lambda: len(_done(disturbed)) >= 60, "the second run to be under way")
         # Nothing may keep Redis alive but what is killed.
         page.close()
         _kill_everything(data, launcher)
     before = len(_done(disturbed))
     with Service(data, 1, timing=FAST, trainer=REAL) as service:
-        ended = _succeeded(service.store, disturbed, 60)
-        _succeeded(service.store, waiting, 60)
+        ended = _succeeded(service.store, disturbed)
+        _succeeded(service.store, waiting)
         assert ended.attempt == 2
         curve = _curve(service.store, calm)
         assert len(curve) > 100
@@ -101,13 +101,13 @@ def test_a_frozen_owner_and_its_successor_never_train_together(data: Path) -> No
     launcher = _launch(data, *TRAINER, workers=2)
     with Service(data, 0, timing=FAST) as page:
         run = page.store.create({"steps": 100, "seconds": 0.05, "every": 5})
-        until(lambda: len(_done(run)) >= 10, 20, "steps")
+        until(lambda: len(_done(run)) >= 10, "steps")
         trainer = psutil.Process(_done(run)[-1]["pid"])
         supervisor = trainer.parent()
         assert supervisor is not None
         supervisor.suspend()
         try:
-            until(lambda: page.store.get(run.id).attempt == 2, FAST.lease + 5, "the successor")
+            until(lambda: page.store.get(run.id).attempt == 2, "the successor")
             time.sleep(1.0)
         finally:
             supervisor.resume()
@@ -121,7 +121,7 @@ def test_a_frozen_owner_and_its_successor_never_train_together(data: Path) -> No
         assert ordered[0][1] < ordered[1][0]
         assert [step for step, _ in _curve(page.store, run)] == list(range(1, 101))
         launcher.terminate()
-        assert launcher.wait(10) == 0
+        assert launcher.wait(PATIENCE) == 0
 
 
 @pytest.mark.slow
@@ -139,20 +139,20 @@ def test_killing_and_restarting_the_page_changes_nothing(data: Path) -> None:
             return False
 
     web = subprocess.Popen(app, stdout=subprocess.DEVNULL)  # the page comes first, so it has started Redis
-    until(answers, 60, "the page")
+    until(answers, "the page")
     with Service(data, 1, timing=FAST, trainer=TRAINER) as service:
         run = service.store.create({"steps": 120, "seconds": 0.1, "every": 10})
-        until(lambda: len(_done(run)) >= 3, 10, "steps")
+        until(lambda: len(_done(run)) >= 3, "steps")
         web.kill()
         web.wait()
         web = subprocess.Popen(app, stdout=subprocess.DEVNULL)
-        until(answers, 60, "the page again")
+        until(answers, "the page again")
         assert service.store.get(run.id).state == "running", "the run should have outlasted the restart"
         ended = _succeeded(service.store, run)
         assert ended.attempt == 1
         assert [line["step"] for line in _done(run)] == list(range(1, 121))
         web.terminate()
-        assert web.wait(15) == 0
+        assert web.wait(PATIENCE) == 0
 
 
 def test_runs_go_only_where_they_can_be_trained(data: Path) -> None:
@@ -192,14 +192,14 @@ def test_nothing_is_left_in_redis_after_many_runs(data: Path) -> None:
             cancelled = service.store.create({"steps": 5, "seconds": 0})
             service.store.cancel(cancelled.id)
             for run in runs:
-                until(lambda one=run: service.store.get(one.id).state in ("succeeded", "failed"), 20, "the end")
+                until(lambda one=run: service.store.get(one.id).state in ("succeeded", "failed"), "the end")
             streams = [key("ev", run.id) for run in runs]
-            until(lambda names=streams: not redis.exists(*names), 5, "the streams to be put away")
+            until(lambda names=streams: not redis.exists(*names), "the streams to be put away")
             for run in runs[:6]:
                 assert [step for step, _ in _curve(service.store, run)] == [1, 2, 3, 4, 5]
             for run in [*runs, cancelled]:
                 service.store.delete(run.id)
-            until(lambda: not redis.exists(key("resent")), 5, "the resend pause to pass")
+            until(lambda: not redis.exists(key("resent")), "the resend pause to pass")
             left.append({str(name) for name in redis.keys("*")})
         assert left[0] == left[1]
         assert len(left[1]) < 20, left[1]
@@ -226,13 +226,17 @@ def test_hints_and_workers_that_nobody_wants_are_dropped(store: RunStore) -> Non
 
 def test_sigstop_of_the_trainer_does_not_hold_a_cancel_up(data: Path) -> None:
     with Service(data, 1, timing=FAST, trainer=TRAINER) as service:
-        run = service.store.create({"steps": 1000, "seconds": 0.05})
-        until(lambda: len(_done(run)) >= 2, 15, "steps")
-        os.kill(_done(run)[-1]["pid"], signal.SIGSTOP)
-        begun = time.monotonic()
-        service.store.cancel(run.id)
-        until(lambda: service.store.get(run.id).state == "cancelled", 5, "the end")
-        assert time.monotonic() - begun < FAST.cancel_grace + 1.0
+
+        def once() -> float:
+            run = service.store.create({"steps": 1000, "seconds": 0.05})
+            until(lambda: len(_done(run)) >= 2, "steps")
+            os.kill(_done(run)[-1]["pid"], signal.SIGSTOP)
+            begun = time.monotonic()
+            service.store.cancel(run.id)
+            until(lambda: service.store.get(run.id).state == "cancelled", "the end")
+            return time.monotonic() - begun
+
+        keeps(FAST.cancel_grace + 1.0, once)
 
 
 def test_a_copy_of_the_living_folder_is_a_backup(data: Path, tmp_path: Path) -> None:
@@ -241,7 +245,7 @@ def test_a_copy_of_the_living_folder_is_a_backup(data: Path, tmp_path: Path) -> 
         ended = service.store.create({"steps": 3, "seconds": 0})
         _succeeded(service.store, ended)
         running, waiting = (service.store.create({"steps": 40, "seconds": 0.05, "every": 5}) for _ in range(2))
-        until(lambda: len(_done(running)) >= 12, 15, "steps")
+        until(lambda: len(_done(running)) >= 12, "steps")
         shutil.copytree(data, copy, ignore=lambda folder, names: [name for name in names if name.endswith(".sock")])
     with Service(copy, 1, timing=FAST, trainer=TRAINER) as service:
         assert service.store.get(ended.id).state == "succeeded"
@@ -261,7 +265,7 @@ def test_a_start_in_the_very_moment_of_a_redis_crash_succeeds(data: Path) -> Non
         def crash(store: RunStore) -> int:
             RunStore.read_in = before  # type: ignore[method-assign]
             os.kill(pid, signal.SIGKILL)
-            until(lambda: not psutil.pid_exists(pid), 5, "the crash")
+            until(lambda: not psutil.pid_exists(pid), "the crash")
             return before(store)
 
         RunStore.read_in = crash  # type: ignore[method-assign]

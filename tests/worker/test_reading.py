@@ -39,7 +39,7 @@ def test_an_upload_is_read_apart_and_can_be_cancelled_meanwhile(data: Path, monk
     settings = {"kind": "folder", "path": str(upload / "scans.zip"), "preparation": {"points": 64}}
     with Service(data, 1, timing=FAST) as service:
         run = service.store.create({**TINY, "data": settings, "epochs": 1})
-        until(lambda: _reader(data) is not None, 60, "the reader")
+        until(lambda: _reader(data) is not None, "the reader")
         reader = _reader(data)
         assert reader is not None
         seen = reader.environ()
@@ -47,11 +47,11 @@ def test_an_upload_is_read_apart_and_can_be_cancelled_meanwhile(data: Path, monk
         assert str(run.folder) in seen["TMPDIR"]
         reader.suspend()  # however long it takes
         service.store.cancel(run.id)
-        until(lambda: service.store.get(run.id).state == "cancelled", 10, "the end")
+        until(lambda: service.store.get(run.id).state == "cancelled", "the end")
         psutil.wait_procs([reader], timeout=5)
         assert not reader.is_running() and not (run.folder / ".scratch").exists()
         done = service.store.create({**TINY, "data": settings, "epochs": 1})
-        until(lambda: service.store.get(done.id).state in ("succeeded", "failed"), 90, "the other run")
+        until(lambda: service.store.get(done.id).state in ("succeeded", "failed"), "the other run")
         ended = service.store.get(done.id)
         assert ended.state == "succeeded", ended.error
         assert not (done.folder / ".scratch").exists() and os.environ["HF_TOKEN"] not in json.dumps(ended.result)

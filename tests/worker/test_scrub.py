@@ -74,7 +74,7 @@ def test_a_run_that_tells_everything_leaves_no_secret_behind(
     trainer.write_text(LEAK)
     with Service(data, 1, trainer=(sys.executable, str(trainer)), timing=FAST) as service:
         run = service.store.create({"steps": 1})
-        until(lambda: service.store.get(run.id).state == "failed", 20, "the run to fail")
+        until(lambda: service.store.get(run.id).state == "failed", "the run to fail")
         run = service.store.get(run.id)
         assert run.error is not None and "ValueError" in run.error["message"] and run.error["log"]
         redis = service.store.ledger.redis

@@ -14,6 +14,8 @@ from pointsmith.core.schema import Config
 from pointsmith.worker.connection import Unreachable
 from pointsmith.worker.store import RunStore
 
+from .conftest import keeps
+
 
 class Settings(Config):
     """A stand-in for a RunConfig; any pydantic object will do."""
@@ -43,10 +45,14 @@ def test_unknown_runs(store: RunStore, run_id: str) -> None:
 
 
 def test_queued_cancel_is_immediate_and_final(store: RunStore) -> None:
+    def once() -> float:
+        begun = time.monotonic()
+        assert store.cancel(store.create({}).id).state == "cancelled"
+        return time.monotonic() - begun
+
+    keeps(0.1, once)
     run = store.create({})
-    begun = time.monotonic()
     assert store.cancel(run.id).state == "cancelled"
-    assert time.monotonic() - begun < 0.1
     assert store.cancel(run.id).state == "cancelled"
     assert json.loads((run.folder / "run.json").read_text())["state"] == "cancelled"
 
@@ -95,15 +101,15 @@ def test_log_shows_the_end_without_tokens(store: RunStore) -> None:
     assert len(store.log(run.id)) == 40
 
 
-def test_reading_stays_quick_with_many_runs_and_points(store: RunStore, data: Path) -> None:
+def test_reading_many_points_asks_little(store: RunStore, data: Path) -> None:
     run = store.create({})
     claim = store.ledger.claim(run.id, "worker")
     assert claim is not None
     for begin in range(0, 10_000, 200):
         lines = [(1, at + 1, json.dumps({"kind": "step", "step": at + 1})) for at in range(begin, begin + 200)]
         assert store.ledger.append(claim, lines, {}, 0)
-    begun = time.monotonic()
+    asked = store.ledger.redis.info("stats")["total_commands_processed"]
     events, cursor = store.events(run.id)
     assert len(events) == 10_000
     assert store.events(run.id, cursor) == ([], cursor)
-    assert time.monotonic() - begun < 1.0
+    assert store.ledger.redis.info("stats")["total_commands_processed"] - asked < 20

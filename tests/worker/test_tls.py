@@ -77,7 +77,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path
     words += ["--tls-auth-clients", "no", "--appendonly", "no", "--dir", str(folder)]
     process = subprocess.Popen([SERVER, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        until(lambda: _answers(_url(port, folder / "right-ca.pem")), 10, "the server")
+        until(lambda: _answers(_url(port, folder / "right-ca.pem")), "the server")
         yield port, folder
     finally:
         process.terminate()
@@ -128,7 +128,7 @@ def test_a_run_goes_through(server: tuple[int, Path], data: Path) -> None:
     with Service(data, 1, _url(port, folder / "right-ca.pem"), trainer=TRAINER, timing=FAST) as service:
         run = service.store.create({"steps": 5, "seconds": 0.02})
         begun = time.monotonic()
-        until(lambda: service.store.get(run.id).state == "succeeded", 30, "the run")
+        until(lambda: service.store.get(run.id).state == "succeeded", "the run")
         assert time.monotonic() - begun < 30
         assert [e["step"] for e in service.store.events(run.id)[0] if e["kind"] == "step"] == [1, 2, 3, 4, 5]
     for log in (data / "logs").glob("*"):
