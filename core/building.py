@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from .config import RunConfig
 from .errors import UserError
@@ -16,6 +14,7 @@ from .models.backbones import BackboneConfig
 from .models.head import ClassificationHead
 from .models.load import Loaded, load_backbone, not_in_file
 from .models.part_head import PartHead
+from .models.shapes_only import shapes_only
 from .models.trunk import Trunk, TrunkShape
 from .peft.method import Method
 from .peft.part_model import TunedForParts
@@ -53,7 +52,7 @@ def measure(config: RunConfig, classes: int, parts: int = 0) -> Sizes:
 
     UserError when the method cannot work on this backbone.
     """
-    with torch.device("meta"), _Unfilled():
+    with shapes_only():
         trunk = config.backbone.build(config.method.positions)
     return _measured(config, classes, trunk, parts)
 
@@ -61,7 +60,7 @@ def measure(config: RunConfig, classes: int, parts: int = 0) -> Sizes:
 def measure_methods(backbone: BackboneConfig, methods: Sequence[MethodUnion], classes: int) -> list[Sizes | UserError]:
     """Return for each method its sizes on a backbone with its published head, or why the two do not go together."""
     found: list[Sizes | UserError] = []
-    with torch.device("meta"), _Unfilled():
+    with shapes_only():
         trunk = backbone.build("every-block")
     for method in methods:
         run = RunConfig().model_copy(update={"backbone": backbone, "method": method})
@@ -72,22 +71,9 @@ def measure_methods(backbone: BackboneConfig, methods: Sequence[MethodUnion], cl
     return found
 
 
-class _Unfilled(TorchFunctionMode):
-    """Leave out the filling of new tensors: on the meta device there is nothing to fill, and asking takes long."""
-
-    fillings = frozenset(
-        {"normal_", "uniform_", "kaiming_uniform_", "fill_", "zero_", "erfinv_", "mul_", "add_", "clamp_"}
-    )
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__ in self.fillings:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **(kwargs or {}))
-
-
 def _measured(config: RunConfig, classes: int, trunk: Trunk, parts: int = 0) -> Sizes:
     """Return what `sizes_of` says of the assembled model, without joining its parts, which takes most of the time."""
-    with torch.device("meta"), _Unfilled():
+    with shapes_only():
         method, head = _added(config, classes, trunk.shape, parts)
     state: dict[str, Tensor] = trunk.state_dict()
     tuned, moving = own_names(trunk, method, config.batchnorm)

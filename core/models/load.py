@@ -13,6 +13,7 @@ from ..errors import UserError
 from .download import Progress
 from .files import fingerprint, read_tensors
 from .layouts import LAYOUTS, check_names, recognise
+from .shapes_only import shapes_only
 from .source import Source
 from .trunk import Positions, Trunk, TrunkConfig
 from .weight_files import fetch, fetching, published
@@ -88,7 +89,7 @@ def not_in_file(config: TrunkConfig) -> frozenset[str]:
     if config.weights == "random":
         return frozenset()
     if config.weights == "included":
-        with torch.device("meta"):
+        with shapes_only():
             return frozenset(config.build("every-block").state_dict())
     lacks = frozenset(name.removeprefix("trunk.") for name in LAYOUTS[source_of(config).layout].lacks)
     return lacks - config.unneeded

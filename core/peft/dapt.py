@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 from ..models.head import Part
+from ..models.made_again import made_again
 from ..models.trunk import BlockShape, Positions, TrunkShape
 from ..models.tuned import Delta
 from .bottleneck import DynamicAdapter
@@ -71,15 +71,13 @@ class DAPTBlock(nn.Module):
         """
         kept = self.adapter.draw(x)
         if torch.is_grad_enabled() and self.training and not torch.compiler.is_compiling():
-            update, self._pooled = cast(
-                "tuple[Tensor, Tensor]",
-                checkpoint(self._answered, x, kept, use_reentrant=False, preserve_rng_state=False),
-            )
+            inputs = [x] if kept is None else [x, kept]
+            update, self._pooled = made_again(self._answered, inputs, tuple(self.adapter.parameters()))
         else:
             update, self._pooled = self._answered(x, kept)
         return y + update
 
-    def _answered(self, x: Tensor, kept: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _answered(self, x: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return the adapter's answer (B, L, D) and the mean of its GELU over all tokens (B, 1, D)."""
         update: Tensor = self.adapter(x) if kept is None else self.adapter(x, kept)
         return update, F.gelu(update).mean(dim=1, keepdim=True)

@@ -19,6 +19,7 @@ from ..adapters import AdapterConfig
 from ..building import assemble
 from ..config import RunConfig
 from ..fast.accelerate import accelerate, plain
+from ..models.shapes_only import shapes_only
 from ..models.tuned import Delta, Foldable
 from ..peft.part_model import TunedForParts
 from ..peft.tuned_model import Tuned, put_tensor
@@ -65,11 +66,11 @@ class Family:
 
     def _assembled(self) -> Tuned:
         trunk = self.resident.shell(self.run)
-        with torch.device("meta"):  # all that is made here is replaced by views of a row
+        with shapes_only():  # all that is made here is replaced by views of a row
             model = assemble(self.run, self.sizes[0], trunk, self.resident.loaded.initialised, parts=self.sizes[1])
         for name, buffer in list(model.named_buffers()):
             if buffer.is_meta:
-                put_tensor(model, name, torch.zeros_like(buffer, device=self.device))
+                put_tensor(model, name, torch.zeros(buffer.shape, dtype=buffer.dtype, device=self.device))
         return model.requires_grad_(False).eval()
 
     @property

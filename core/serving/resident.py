@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..config import RunConfig
 from ..models.load import Loaded, load_backbone
+from ..models.shapes_only import shapes_only
 from ..models.trunk import Trunk
 from ..peft.tuned_model import put_tensor
 
@@ -30,7 +31,7 @@ class Resident:
     def load(cls, run: RunConfig, device: torch.device) -> Resident:
         """Load the backbone of a run; UserError where its weights are absent or unfit."""
         if run.backbone.weights == "included":
-            with torch.device("meta"):
+            with shapes_only():
                 trunk = run.backbone.build(run.method.positions)
             return cls(Loaded(trunk, frozenset(trunk.state_dict()), "", "the adapter itself"), run)
         loaded = load_backbone(run.backbone, seed=run.seed, positions=run.method.positions)
@@ -44,7 +45,7 @@ class Resident:
 
     def shell(self, run: RunConfig) -> Trunk:
         """Return a trunk for this run's method whose tensors are the resident's own: it takes next to no memory."""
-        with torch.device("meta"):
+        with shapes_only():
             trunk = run.backbone.build(run.method.positions)
         for name, tensor in _tensors(self.loaded.trunk):
             put_tensor(trunk, name, tensor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -244,6 +245,18 @@ def test_adapters_of_parts_are_asked_one_by_one_on_one_backbone(tmp_path: Path) 
         expected = Predictor.load(tmp_path / str(i % 2)).segment([cloud], "lollipop")[0]
         np.testing.assert_allclose(found[i].logits, expected.logits, atol=1e-5, rtol=1e-5)
     server.close()
+
+
+def test_a_server_starts_without_what_compiles(tmp_path: Path) -> None:
+    """Models are put together without numbers first, without PyTorch's symbolic half, which takes seconds to load."""
+    folder = saved(tmp_path / "a", run_of("idpt", "point-transformer"), 0)
+    code = (
+        "import sys, numpy; from pointsmith.core.serving.server import Server\n"
+        "Server().open(sys.argv[1]).predict([numpy.random.default_rng(0).random((64, 3), numpy.float32)])\n"
+        "print([one for one in ('sympy', 'torch._dynamo', 'torch._inductor') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_served_adapter_explains_itself(tmp_path: Path) -> None:
