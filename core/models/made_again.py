@@ -31,8 +31,7 @@ class _MadeAgain(torch.autograd.Function):
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         ctx.as_now = partial(torch.autocast, kind, dtype, enabled=dtype is not None)
         ctx.save_for_backward(*tensors)
-        with ctx.as_now():
-            return answer(*tensors[:inputs])
+        return answer(*tensors[:inputs])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
