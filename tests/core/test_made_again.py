@@ -55,6 +55,24 @@ def test_the_gradients_are_those_of_what_keeps_all(precision: str, inside: bool)
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6 * float(theirs.abs().max()))
 
 
+def test_it_keeps_its_inputs_and_weights_and_nothing_else() -> None:
+    block = DAPTBlock(DAPTConfig(rank=4), BlockShape("blocks.0", 16, 2, 64), 1)
+    x, kept = torch.randn(2, 5, 16, requires_grad=True), torch.ones(2, 5, 4, dtype=torch.bool)
+    weights = tuple(block.adapter.parameters())
+    known = {one.data_ptr() for one in (x, kept, *weights)}
+    saved: list[int] = []
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        made_again(block._answered, (x, kept), weights)
+        assert set(saved) == known
+        block._answered(x, kept)
+        assert set(saved) > known
+
+
 def test_only_what_asks_gets_gradients() -> None:
     weight, frozen = torch.nn.Parameter(torch.randn(3)), torch.randn(3)
     (answer,) = made_again(lambda x: (x * weight,), (frozen,), (weight,))

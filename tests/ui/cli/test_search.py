@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import signal
-import time
 from pathlib import Path
 
 from pointsmith.core.events import FoundPlan, Generation
 from pointsmith.ui.cli.narrator import Narrator
 
 from .conftest import SIZES, Call
-from .test_train import start
+from .test_train import interrupted
 
 TINY = [
     "--backbone",
@@ -44,16 +42,9 @@ def test_search_then_train(call: Call, shapes: Path, tmp_path: Path) -> None:
 
 def test_interrupt_and_resume(call: Call, shapes: Path, tmp_path: Path) -> None:
     parts, whole = tmp_path / "parts", tmp_path / "whole"
-    # More plans than can be judged before the signal arrives.
+    # More plans than are usually judged before the signal arrives.
     words = [*TINY, *SMALL, "--data", shapes, "--population", "150", "--max-parameters", "3000"]
-    process = start(["search", *words, "--out", parts, "--device", "cpu"])
-    deadline = time.monotonic() + 60
-    while not (parts / "search.json").is_file():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in stderr, stderr
+    _, stderr = interrupted(["search", *words, "--device", "cpu"], parts, "search.json")
     assert f"pointsmith search --out {parts} --resume" in stderr
     assert not (parts / "found.yaml").exists()
     resumed = call("search", "--out", parts, "--resume", "--device", "cpu", "--json")
