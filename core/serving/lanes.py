@@ -31,7 +31,8 @@ class LaneLinear(nn.Linear):
         if self.weight.dim() == 2:
             answer = F.linear(input, self.weight)
             return (answer.reshape(len(self.bias), -1, answer.shape[-1]) + self.bias[:, None]).view(answer.shape)
-        return _product(input, self.weight, cast("Tensor | None", self.bias))
+        bias = cast("Tensor | None", self.bias)
+        return _product(input, self.weight, None if bias is None else bias[:, None])
 
 
 class LaneLayerNorm(nn.LayerNorm):
@@ -119,7 +120,7 @@ class LaneMixture(SharedMixture):
             gamma, beta = (torch.stack([getattr(p.norm, name) for p in parts], 1) for name in ("weight", "bias"))
             scale = torch.cat([p.scale.weight for p in parts], dim=1)
             bias = torch.cat([p.scale.bias for p in parts], dim=1) + (scale * beta).sum(dim=2)
-            coefficients = coefficients * F.relu(_product(sub_plain, scale * gamma, bias))
+            coefficients = coefficients * F.relu(_product(sub_plain, scale * gamma, bias[:, None]))
             down = torch.stack([p.down.weight for p in parts], 1)
             down_bias = torch.stack([p.down.bias for p in parts], 1) + (down * beta[:, :, None]).sum(dim=3)
             down, sub, gelu = down * gamma[:, :, None], sub_plain, True
@@ -129,21 +130,21 @@ class LaneMixture(SharedMixture):
             down = torch.stack([p.down.weight for p in parts], 1)
             down_bias = torch.stack([p.down.bias for p in parts], 1)
             gelu = first.activation == "gelu"
-        hidden = _product(sub, down.flatten(1, 2), down_bias.flatten(1))
+        hidden = _product(sub, down.flatten(1, 2), down_bias.flatten(1)[:, None])
         hidden = F.gelu(hidden) if gelu else F.relu(hidden)
-        hidden = (hidden.view(len(sub), len(parts), -1) * coefficients[:, :, None]).flatten(1)
+        hidden.view(len(sub), len(parts), -1).mul_(coefficients[:, :, None])
         up = torch.cat([p.up.weight for p in parts], dim=2)
         up_bias = torch.stack([p.up.bias for p in parts], dim=2)
-        return _product(hidden, up) + _product(coefficients, up_bias)
+        return _product(hidden, up, _product(coefficients, up_bias).view(len(up), -1, up.shape[1]))
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x Wᵀ + b for x of n * X rows (…, I), weights (n, O, I), biases (n, O)."""
+def _product(x: Tensor, weight: Tensor, added: Tensor | None = None) -> Tensor:
+    """Return x Wᵀ + a for x of n * X rows (…, I), weights (n, O, I), and a (n, X, O) or (n, 1, O)."""
     rows = x.reshape(len(weight), -1, x.shape[-1])
-    if bias is None:
+    if added is None:
         made = torch.bmm(rows, weight.to(rows.dtype).mT)
     else:
-        made = torch.baddbmm(bias[:, None].to(rows.dtype), rows, weight.to(rows.dtype).mT)
+        made = torch.baddbmm(added.to(rows.dtype), rows, weight.to(rows.dtype).mT)
     return made.view(*x.shape[:-1], -1)
 
 

@@ -22,7 +22,7 @@ def _bare(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class AdamW(torch.optim.AdamW):
-    """PyTorch's, which would import its compiler, seconds of every start, to be left out of what is compiled."""
+    """PyTorch's, which would import its compiler, a second of every start, only to be left out of what it compiles."""
 
     add_param_group = _bare(torch.optim.Optimizer.add_param_group)
     zero_grad = _bare(torch.optim.Optimizer.zero_grad)
