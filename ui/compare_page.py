@@ -15,7 +15,7 @@ from . import compare_view, pieces
 from .address import address
 from .compare_view import MOST, Compared
 from .curves import Watch
-from .events import QUIET
+from .events import PRIVATE, QUIET
 
 SHOWN = 200
 """How many runs the menu offers, newest first."""
@@ -110,6 +110,6 @@ class ComparePage:
     def wire(self) -> None:
         """Connect what happens inside this tab; the address is the page's."""
         self.chosen.input(self.open, self.chosen, self.shown, **QUIET).then(
-            None, self.named, None, js=address("compare"), api_visibility="private"
+            None, self.named, None, js=address("compare"), **PRIVATE
         )
         self.timer.tick(self.open, self.named, self.shown, **QUIET)

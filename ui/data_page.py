@@ -21,7 +21,7 @@ from ..worker.upload_room import UploadRoom
 from . import data_view, pieces
 from .access import Access
 from .data_sets import DataSets
-from .events import QUIET, UNSEEN
+from .events import PRIVATE, QUIET, UNSEEN
 from .uploaded_set import settled
 from .viewer import viewer
 
@@ -227,7 +227,7 @@ class DataPage:
             "concurrency_id": "inspect",
             "concurrency_limit": 2,
             **UNSEEN,
-            "api_visibility": "private",
+            **PRIVATE,
         }
         self.source.change(
             lambda one: [gr.update(visible=one == "path"), gr.update(visible=one == "upload")],
@@ -241,7 +241,7 @@ class DataPage:
         self.head.mend(self.mend, self.checked, self.shown, trigger_mode="once", **slow)  # type: ignore[attr-defined]
         closer = [self.look, self.caption, self.viewer, self.enlarged]
         self.inputs.look(self.closer, self.checked, closer, **QUIET).then(  # type: ignore[attr-defined]
-            None, None, None, js=_TO_LOOK, api_visibility="private"
+            None, None, None, js=_TO_LOOK, **PRIVATE
         )
         self.list.pick(self._picked, None, self.shown, **QUIET)  # type: ignore[attr-defined]
         self.list.drop(self.drop, None, self.shown, **QUIET)  # type: ignore[attr-defined]

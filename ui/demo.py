@@ -15,7 +15,7 @@ from ..core.hub.client import Hub
 from ..core.hub.place import require_hub_id
 from ..core.hub.pull import shelf_dir
 from . import theme
-from .events import QUIET
+from .events import PRIVATE, QUIET
 from .predict_page import PredictPage
 from .shelf import HubShelf
 
@@ -66,7 +66,7 @@ def demo(
         which = [page.adapter, page.folder]
         arrived = blocks.load(_arrive(page), None, page.adapter, **QUIET)
         arrived.then(page.fit, [*which, page.label], page.fitted, **QUIET).then(
-            page.first, [*which, page.viewer, page.picture], page.shown, api_visibility="private"
+            page.first, [*which, page.viewer, page.picture], page.shown, **PRIVATE
         )
     return blocks
 

@@ -22,7 +22,7 @@ from ..core.predict import Prediction, Predictor, Segmentation
 from ..core.serving.server import Server
 from . import pieces
 from .address import address
-from .events import QUIET, UNSEEN
+from .events import PRIVATE, QUIET, UNSEEN
 from .loaded import Adapters, Chosen, alone
 from .predict_tools import MESH_POINTS, Given, Tools, many, matters, pasted, table
 from .samples import Sample, Samples
@@ -282,7 +282,7 @@ class PredictPage:
             "concurrency_limit": 16,  # the server gathers them into batches
             "show_progress": "minimal",
             "show_progress_on": self.answer,
-            "api_visibility": "private",
+            **PRIVATE,
         }
         which, shown, tools = [self.adapter, self.folder], self.shown, self.tools
         second = [[tools.beside, self.given], [self.beside, tools.second]]
@@ -303,10 +303,10 @@ class PredictPage:
         read.then(ask_second, *second, **quick)
         lasting = {**reading, "concurrency_id": "many", **UNSEEN}
         going = tools.go.click(self.many, [*which, tools.files], tools.rows, **lasting)
-        tools.halt.click(None, None, None, cancels=[going], api_visibility="private")
+        tools.halt.click(None, None, None, cancels=[going], **PRIVATE)
         changed = gr.on([self.adapter.input, self.folder.submit], self.fit, [*which, self.label], self.fitted, **slow)
         changed.then(sample, [*which, self.label], shown, **slow).then(ask_second, *second, **quick)
-        self.adapter.input(None, self.adapter, None, js=address("adapter"), api_visibility="private")
+        self.adapter.input(None, self.adapter, None, js=address("adapter"), **PRIVATE)
 
 
 def _answer_of(chosen: Chosen, given: Given) -> list[Any]:

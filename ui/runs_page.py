@@ -18,7 +18,7 @@ from ..worker.store import RunStore
 from . import pieces, routing_view, run_view
 from .address import address
 from .curves import Seen, Watch, charts
-from .events import QUIET
+from .events import PRIVATE, QUIET
 from .remedies import RESUME, changed, remedies
 from .run_parts import CELL_CLICKED, RunParts
 
@@ -280,7 +280,7 @@ class RunsPage:
         self.timer.tick(self.refresh, state, shown, **QUIET)
         for table in (self.list, self.workers):
             table.open(self._open, self.sent, shown, **QUIET).then(  # type: ignore[attr-defined]
-                None, self.selected, None, js=address("run", push=True), api_visibility="private"
+                None, self.selected, None, js=address("run", push=True), **PRIVATE
             )
         self.bin.undo(self._undo, state, shown, **QUIET)  # type: ignore[attr-defined]
         self.header.undo(self._undo, state, shown, **QUIET)  # type: ignore[attr-defined]
@@ -288,11 +288,11 @@ class RunsPage:
         self.save.click(self._label, [*state, self.name, self.note, self.tags], shown, **QUIET)
         self.parts.wire(self.selected, self.results)
         self.back.click(lambda sent: self.refresh("", sent), self.sent, shown, **QUIET).then(
-            None, self.selected, None, js=address("run", push=True), api_visibility="private"
+            None, self.selected, None, js=address("run", push=True), **PRIVATE
         )
         self.cancel.click(lambda one, sent: self._act("cancel", one, sent), state, shown, **QUIET)
         self.delete.click(lambda one, sent: self._act("delete", one, sent), state, shown, **QUIET).then(
-            None, self.selected, None, js=address("run"), api_visibility="private"
+            None, self.selected, None, js=address("run"), **PRIVATE
         )
 
 

@@ -21,7 +21,7 @@ from ..worker.own_runs import OwnRuns
 from ..worker.sweeps import AlreadyQueued, Sweeps
 from . import pieces, sweep_view
 from .data_sets import DataSets
-from .events import QUIET
+from .events import PRIVATE, QUIET
 from .form import PARTS, settings
 from .review import check_files
 from .runs_page import address
@@ -275,7 +275,7 @@ class SweepPage:
 
     def wire(self) -> None:
         """Connect what happens inside this tab; runs are opened by the page, which knows the other tabs."""
-        write = {"js": address("sweep", push=True), "api_visibility": "private"}
+        write = {"js": address("sweep", push=True), **PRIVATE}
         state = [self.selected, self.sent]
         typed = [one.change if isinstance(one, gr.Textbox) else one.input for one in self.inputs]
         gr.on(typed, self.look, self.inputs, self.planned, trigger_mode="always_last", **QUIET)

@@ -23,7 +23,7 @@ from ..worker.store import RunStore
 from ..worker.upload_room import UploadRoom
 from . import pieces
 from .command import command_line
-from .events import QUIET, UNSEEN
+from .events import PRIVATE, QUIET, UNSEEN
 from .form import PARTS, Form, Setting, from_config, to_content
 from .measured import measured
 from .path_bar import GO, path, step_of
@@ -198,8 +198,8 @@ class TrainPage:
             elem_id=f"upload-{kind}",
         )
         target = self.form.components[f"data.{kind}.{setting}"]
-        button.upload(self._keep_upload, button, target, api_visibility="private", **UNSEEN).then(
-            None, None, None, js="() => document.querySelector('#refresh-review').click()", api_visibility="private"
+        button.upload(self._keep_upload, button, target, **PRIVATE, **UNSEEN).then(
+            None, None, None, js="() => document.querySelector('#refresh-review').click()", **PRIVATE
         )
 
     def _fields(self, wanted: Callable[[Setting], bool]) -> int:
@@ -407,7 +407,7 @@ class TrainPage:
             self.inputs,
             self.measured,
             **UNSEEN,
-            api_visibility="private",
+            **PRIVATE,
             trigger_mode="once",
             concurrency_id="measure",
         )

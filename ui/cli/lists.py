@@ -39,12 +39,11 @@ def backbones(as_json: bool) -> None:
 
 def _entry(kind: str, cls: type[Any]) -> dict[str, Any]:
     """Return what is known of one backbone and its file, without opening the file or making its weights."""
-    import torch
-
+    from ...core.models.shapes_only import shapes_only
     from ...core.models.weight_files import address_of, find, place_of, published
 
     source = cls.source
-    with torch.device("meta"):
+    with shapes_only():
         parameters = sum(parameter.numel() for parameter in cls().build("every-block").parameters())
     found = find(kind, source) if published(source) else None
     return {
