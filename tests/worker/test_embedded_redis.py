@@ -13,7 +13,7 @@ from pointsmith.core.errors import UserError
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.redis_binary import find_redis_server, runs
 
-from .conftest import processes_on, until
+from .conftest import keeps, processes_on, until
 
 
 def _pid(server: EmbeddedRedis) -> int:
@@ -61,7 +61,6 @@ def test_a_killed_server_comes_back_by_itself(data: Path) -> None:
     with EmbeddedRedis(data / "redis") as first, EmbeddedRedis(data / "redis") as second:
         client = first.address.client()
         client.set("key", "value")
-        os.kill(_pid(first), signal.SIGKILL)
 
         def answers() -> bool:
             try:
@@ -69,7 +68,11 @@ def test_a_killed_server_comes_back_by_itself(data: Path) -> None:
             except redis.ConnectionError:
                 return False
 
-        until(answers, "the server")
+        def once() -> float:
+            os.kill(_pid(first), signal.SIGKILL)
+            return until(answers, "the server")
+
+        keeps(3.0, once)
         assert first.address == second.address
 
 

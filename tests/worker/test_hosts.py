@@ -22,7 +22,7 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, PATIENCE, processes_on, until
+from .conftest import FAST, processes_on, until
 
 TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
 HOST = """
@@ -92,7 +92,7 @@ class Hosts:
             process.terminate()
         for name, process in self.started.items():
             try:
-                process.wait(PATIENCE)
+                process.wait(10)
             except subprocess.TimeoutExpired:
                 self.kill(name)
 
@@ -151,7 +151,7 @@ def test_a_cancelled_run_goes_on_as_another_one_elsewhere(tmp_path: Path, redis_
         page.store.cancel(run.id)
         until(lambda: page.store.get(run.id).state == "cancelled", "the end")
         hosts.started["a"].send_signal(signal.SIGTERM)
-        assert hosts.started["a"].wait(PATIENCE) == 0
+        assert hosts.started["a"].wait(15) == 0
         stopped = page.store.get(run.id)
         assert stopped.away and not (stopped.folder / "checkpoint.json").exists()
         more = page.store.create(stopped.config, after=stopped)
@@ -194,7 +194,7 @@ def test_draining_hands_the_very_last_step_over(tmp_path: Path, redis_url: str, 
         run = page.store.create({"steps": 40, "seconds": 0.1, "every": 1000})
         until(lambda: len(_done(tmp_path / "a", run)) >= 5, "steps")
         hosts.started["a"].send_signal(signal.SIGTERM)
-        assert hosts.started["a"].wait(PATIENCE) == 0
+        assert hosts.started["a"].wait(15) == 0
         hosts.start("b")
         until(lambda: page.store.get(run.id).state == "succeeded", "the end")
         assert len(_done(tmp_path / "a", run)) < 40

@@ -29,7 +29,7 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, PATIENCE, keeps, processes_on, until
+from .conftest import FAST, keeps, processes_on, until
 
 HERE = Path(__file__).resolve()
 TRAINER = (sys.executable, str(HERE.with_name("counting_trainer.py")))
@@ -121,7 +121,7 @@ def test_a_frozen_owner_and_its_successor_never_train_together(data: Path) -> No
         assert ordered[0][1] < ordered[1][0]
         assert [step for step, _ in _curve(page.store, run)] == list(range(1, 101))
         launcher.terminate()
-        assert launcher.wait(PATIENCE) == 0
+        assert launcher.wait(10) == 0
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_killing_and_restarting_the_page_changes_nothing(data: Path) -> None:
         assert done == list(range(1, len(done) + 1))
         service.store.cancel(run.id)
         web.terminate()
-        assert web.wait(PATIENCE) == 0
+        assert web.wait(15) == 0
 
 
 def test_runs_go_only_where_they_can_be_trained(data: Path) -> None:

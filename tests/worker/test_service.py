@@ -21,7 +21,7 @@ from pointsmith.worker.connection import Unreachable
 from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 
-from .conftest import FAST, PATIENCE, keeps, processes_on, until
+from .conftest import FAST, keeps, processes_on, until
 
 TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
 
@@ -96,9 +96,14 @@ def test_success(service: Service) -> None:
     until(lambda: json.loads((run.folder / "run.json").read_text())["state"] == "succeeded", "the record")
 
 
-def test_a_hint_alone_starts_a_trainer(patient: Service) -> None:
-    run = patient.store.create({"steps": 1, "seconds": 0})
-    _wait(patient, run, "succeeded")
+def test_a_hint_alone_starts_a_trainer_at_once(patient: Service) -> None:
+    def once() -> float:
+        run = patient.store.create({"steps": 1, "seconds": 0})
+        took = until(lambda: patient.store.get(run.id).state != "queued", "the claim")
+        _wait(patient, run, "succeeded")
+        return took
+
+    keeps(0.5, once)
 
 
 def test_a_follower_sees_it_grow(service: Service) -> None:
@@ -123,8 +128,8 @@ def test_running_cancel(service: Service, die: str | None) -> None:
         service.store.cancel(run.id)
         until(lambda: service.store.get(run.id).state == "cancelled", "the end")
         took = time.monotonic() - begun
-        until(lambda: not [p for p in processes_on(service.data_dir) if run.id in " ".join(p.cmdline())], "the end")
-        return took
+        here = lambda: [p for p in processes_on(service.data_dir) if run.id in " ".join(p.cmdline())]  # noqa: E731
+        return max(took, until(lambda: not here(), "the processes' end"))
 
     keeps(1.0, once)
 
@@ -204,29 +209,41 @@ def test_redis_killed_during_a_run(service: Service) -> None:
 
 def test_killed_worker_is_replaced(data: Path) -> None:
     with _service(data, workers=2) as service:
-        run = service.store.create({"steps": 30, "seconds": 0.05})
-        _counting(run, 5)
-        holder = service.store.get(run.id).worker
-        until(lambda: len(service.store.workers()) == 2, "both workers")
-        pid = next(worker.pid for worker in service.store.workers() if worker.name == holder)
-        os.kill(pid, signal.SIGKILL)
-        took = until(lambda: service.store.get(run.id).attempt == 2, "the next attempt")
-        assert took < FAST.lease + 5
-        _wait(service, run, "succeeded")
-        assert _curve(service, run) == list(range(1, 31))
-        assert _never_two_at_once(run)
-        until(lambda: len(service.workers.pids()) == 2, "a new worker")
-        assert pid not in service.workers.pids()
+
+        def once() -> float:
+            run = service.store.create({"steps": 30, "seconds": 0.05})
+            _counting(run, 5)
+            holder = service.store.get(run.id).worker
+            until(lambda: len(service.store.workers()) == 2, "both workers")
+            pid = next(worker.pid for worker in service.store.workers() if worker.name == holder)
+            os.kill(pid, signal.SIGKILL)
+            took = until(lambda: service.store.get(run.id).attempt == 2, "the next attempt")
+            _wait(service, run, "succeeded")
+            assert _curve(service, run) == list(range(1, 31))
+            assert _never_two_at_once(run)
+            until(lambda: len(service.workers.pids()) == 2, "a new worker")
+            assert pid not in service.workers.pids()
+            return took
+
+        keeps(FAST.lease + 2, once)
 
 
 def test_closing_gives_the_run_back_and_a_later_start_ends_it(data: Path) -> None:
-    with _service(data) as service:
-        run = service.store.create({"steps": 40, "seconds": 0.05, "every": 1000})
-        _counting(run, 5)
+    runs: list[Run] = []
+
+    def once() -> float:
+        with _service(data / str(len(runs))) as service:
+            runs.append(service.store.create({"steps": 40, "seconds": 0.05, "every": 1000}))
+            _counting(runs[-1], 5)
+            begun = time.monotonic()
+        return time.monotonic() - begun
+
+    keeps(4.0, once)
+    run = runs[-1]
     assert not processes_on(data)
     done = len(_done(run))
     assert 5 <= done < 40
-    with _service(data) as service:
+    with _service(data / str(len(runs) - 1)) as service:
         assert service.store.get(run.id).state in ("queued", "running")
         ended = _wait(service, run, "succeeded")
         assert ended.attempt == 2
@@ -275,7 +292,7 @@ def test_ctrl_c_ends_everything_in_order(data: Path, number: signal.Signals) -> 
         os.killpg(launcher.pid, number)  # as a terminal does: to the whole group
         time.sleep(0.3)
         os.killpg(launcher.pid, number)  # an impatient second one changes nothing
-        assert launcher.wait(PATIENCE) == 0
+        assert launcher.wait(8) == 0
     assert not processes_on(data)
     steps = (folder / "done.txt").read_text().count("\n")
     assert json.loads((folder / "checkpoint.json").read_text())["step"] == steps

@@ -15,7 +15,7 @@ import pytest
 from pointsmith.worker.run import read_json, write_json
 from pointsmith.worker.trainer import take_folder
 
-from .conftest import PATIENCE, until
+from .conftest import until
 
 COUNTING = [sys.executable, str(Path(__file__).with_name("counting_trainer.py"))]
 REAL = [sys.executable, "-m", "pointsmith.worker.trainer"]
@@ -49,7 +49,7 @@ def _steps(folder: Path) -> list[int]:
 
 
 def test_success(data: Path, start: Start) -> None:
-    assert start({"steps": 3, "seconds": 0}).wait(PATIENCE) == 0
+    assert start({"steps": 3, "seconds": 0}).wait(20) == 0
     result = read_json(data / "result.json")
     assert result is not None and result["kind"] == "finished"
     events = [json.loads(line)["kind"] for line in (data / "events-1.jsonl").read_text().splitlines()]
@@ -65,7 +65,7 @@ def test_success(data: Path, start: Start) -> None:
     ],
 )
 def test_failures_are_explained(data: Path, start: Start, die: str, code: int, kind: str, words: str) -> None:
-    assert start({"steps": 3, "seconds": 0, "die": die}).wait(PATIENCE) == code
+    assert start({"steps": 3, "seconds": 0, "die": die}).wait(20) == code
     error = read_json(data / "error.json")
     assert error is not None
     assert (error["kind"], error["message"]) == (kind, words)
@@ -77,8 +77,8 @@ def test_sigterm_and_resume_make_one_gapless_count(data: Path, start: Start) -> 
     process = start({"steps": 12, "seconds": 0.05, "every": 100})
     until(lambda: len(_steps(data)) >= 3, "three steps")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE) == 64
-    assert start({"steps": 12, "seconds": 0}, token=2).wait(PATIENCE) == 0
+    assert process.wait(5) == 64
+    assert start({"steps": 12, "seconds": 0}, token=2).wait(20) == 0
     assert _steps(data) == list(range(1, 13))
 
 
@@ -87,7 +87,7 @@ def test_ends_when_its_supervisor_is_gone(data: Path, start: Start) -> None:
     until(lambda: len(_steps(data)) >= 1, "a step")
     assert process.stdin is not None
     process.stdin.close()
-    assert process.wait(PATIENCE) == 64
+    assert process.wait(5) == 64
     assert read_json(data / "checkpoint.json") == {"step": _steps(data)[-1]}
 
 
@@ -99,7 +99,7 @@ def test_two_trainers_never_share_a_folder(data: Path, start: Start) -> None:
         process.wait(1.5)
     assert not _steps(data)
     os.close(lock)
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(5) == 0
 
 
 def test_the_real_trainer_refuses_a_bad_configuration_in_one_sentence(data: Path, start: Start) -> None:

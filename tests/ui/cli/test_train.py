@@ -108,7 +108,9 @@ def interrupted(words: Sequence[object], out: Path, first: str) -> tuple[str, st
     for _ in range(3):
         shutil.rmtree(out, ignore_errors=True)
         process = start([*words, "--out", out])
+        deadline = time.monotonic() + 60
         while not (out / first).is_file() and process.poll() is None:
+            assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=60)

@@ -50,7 +50,9 @@ class Watched:
 
     def said(self, message: playwright.ConsoleMessage) -> None:
         """Note an error; that its own connection ended is no error of Gradio's while the page is left."""
-        hung_up = message.text.strip().startswith(("AbortError: signal is aborted", "Connection errored out."))
+        hung_up = message.text.strip().startswith(
+            ("AbortError: signal is aborted without reason", "Connection errored out.")
+        )
         if message.type == "error" and not (hung_up and self.leaving):
             self.errors.append(message.text)
 

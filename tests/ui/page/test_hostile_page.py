@@ -92,8 +92,8 @@ class Looking:
 
     def __init__(self, page: Served) -> None:
         self.page, self.slowest, self.most = page, 0.0, 0
-        # Three seconds, or what a machine takes that has more to do than it can.
-        self.allowed = max(3.0, 4 * max(self._answer(page.client) for _ in range(15)))
+        # A second, or what a machine takes that has more to do than it can.
+        self.allowed = max(1.0, 4 * max(self._answer(page.client) for _ in range(15)))
         self.before = page.process.memory_info().rss
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._ask), threading.Thread(target=self._weigh)]
