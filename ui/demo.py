@@ -16,6 +16,7 @@ from ..core.hub.place import require_hub_id
 from ..core.hub.pull import shelf_dir
 from . import theme
 from .events import PRIVATE, QUIET
+from .guarded_blocks import GuardedBlocks
 from .predict_page import PredictPage
 from .shelf import HubShelf
 
@@ -55,7 +56,7 @@ def demo(
     """Return the page. The first adapter is fetched now, so that the first visitor need not wait for it."""
     shelf = HubShelf(Hub, shelf_dir, tuple(require_hub_id(one) for one in adapters))
     shelf.find(adapters[0])
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
+    with GuardedBlocks(title=title, analytics_enabled=False, delete_cache=(3600, 86400)) as blocks:
         gr.HTML(
             f'<header class="ps-top">{theme.logo()}<div><h1>{_escaped(title)}</h1><p>{_said(adapters)}</p></div>'
             "</header>",

@@ -20,6 +20,7 @@ from .compare_page import ComparePage
 from .data_page import Checked, DataPage
 from .events import PRIVATE, QUIET
 from .gallery import Gallery
+from .guarded_blocks import GuardedBlocks
 from .handover import handed
 from .hub_login import reading_hub
 from .predict_page import PredictPage
@@ -65,7 +66,7 @@ class Page:
 
     def __init__(self, store: RunStore, data_dir: Path, access: Access) -> None:
         runs, pulled = access.runs(store), _pulled(data_dir, access)
-        with gr.Blocks(title="Pointsmith", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
+        with GuardedBlocks(title="Pointsmith", analytics_enabled=False, delete_cache=(3600, 86400)) as self.blocks:
             self.draft = gr.BrowserState("", storage_key=_DRAFT_KEY, secret=_DRAFT_KEY)
             self.top = gr.HTML(
                 f'<header class="ps-top">{logo()}<div><h1>Pointsmith</h1><p>{_TAGLINE}</p></div></header>',

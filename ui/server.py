@@ -21,6 +21,7 @@ from ..core.errors import UserError
 from ..worker.store import RunStore
 from . import theme
 from .access import Access
+from .guarded_blocks import serve_safely
 from .login import Guard, add_login
 from .page import Page
 from .sweep_files import sweep_files
@@ -89,10 +90,13 @@ def application(
         theme=theme.theme(),
         css=theme.css(),
         head=theme.head(),
+        # Nothing is served by its path but what Gradio's cache holds; the data folder not even if the cache lay in it.
+        allowed_paths=[],
         blocked_paths=[str(data_dir)],
         auth_dependency=None if access.door == "open" else access.visitor,
         app_kwargs={"docs_url": None, "redoc_url": None, "openapi_url": None},
     )
+    serve_safely(page.blocks)
     # Within Gradio's own application, because there, on Spaces, the session is.
     inner = next(route.app for route in app.routes if isinstance(route, Mount))
     inner.get("/export/{run_id}.zip")(export)
