@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -25,23 +26,30 @@ _HOUSES = ("assets", "core", "ui")
 _LEFT_OUT = ("__pycache__", "screenshots", "examples", "recipes", "*.pyc")
 _BACKBONE = "demo_backbone.safetensors"
 NEEDED = (
+    "annotated-types",
+    "charset-normalizer",
+    "fastapi",
     "filelock",
     "gradio",
     "h5py",
     "httpx2",
     "huggingface_hub",
+    "llvmlite",
     "lxml",
     "networkx",
     "numba",
     "numpy",
     "pillow",
     "psutil",
+    "pyarrow",
     "pydantic",
+    "pydantic-core",
     "pyyaml",
     "safetensors",
     "scipy",
     "torch",
     "trimesh",
+    "typing-extensions",
 )
 """What the demo imports, of all that the project depends on."""
 _EMOJI, _COLOURS = "🧊", ("red", "gray")
@@ -138,15 +146,24 @@ launch(Path(__file__).with_name("adapters.json"), device="cuda", lend=spaces.GPU
 }
 
 
+def space_python(hardware: Hardware) -> str:
+    """Return the Python of the Space, as `3.12`: this one's, as the pinned versions may exist for no other.
+
+    ZeroGPU offers 3.12 only of those that are supported here and not about to end.
+    """
+    return "3.12" if hardware == "zero" else f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
 def requirements(hardware: Hardware) -> str:
-    """Return requirements.txt: the versions that are installed here, with which the demo was made."""
+    """Return requirements.txt: the versions installed here, or the newest up to them that another Python can have."""
     lines = ["# Made by `pointsmith space`: what the demo needs, at the versions it was made with."]
+    bound = "==" if space_python(hardware) == space_python("cpu") else "<="
     for name in NEEDED:
         if hardware == "zero" and name == "torch":
             lines.append("torch>=2.8")  # ZeroGPU brings the builds that it supports
             continue
         try:
-            lines.append(f"{name}=={version(name).split('+')[0]}")
+            lines.append(f"{name}{bound}{version(name).split('+')[0]}")
         except PackageNotFoundError:
             continue
     return "\n".join([*lines, *(["spaces"] if hardware == "zero" else []), ""])
@@ -182,7 +199,7 @@ def _readme(shown: Sequence[Demo], title: str, hardware: Hardware) -> str:
         "colorTo": _COLOURS[1],
         "sdk": "gradio",
         **({"sdk_version": gradio} if gradio else {}),
-        "python_version": "3.12" if hardware == "zero" else "3.11",
+        "python_version": space_python(hardware),
         "app_file": "app.py",
         "short_description": "Rotate a 3D cloud and see what an adapter says of it",
         "models": [one.id.name for one in shown],
