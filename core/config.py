@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from . import bounded_text
 from .data.augment import AugmentConfig
 from .data.config import DataConfig, DemoData
 from .data.picture import ImagePreparation
@@ -223,6 +224,7 @@ def parse_config(content: Any, subject: str = "The configuration") -> RunConfig:
     """Return a RunConfig from nested plain data; UserError names the first key that does not fit."""
     if not is_mapping(content):
         raise UserError(f"{subject} is not a mapping of keys to values", got=type(content).__name__)
+    bounded_text.check_bounds(content, name=subject)
     try:
         return RunConfig.model_validate(content)
     except ValidationError as error:
@@ -233,12 +235,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML or JSON file, unchecked; UserError when it is absent or no mapping."""
     if not path.is_file():
         raise UserError("No such configuration file", got=str(path), remedy="Check the path")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path.name} is not valid YAML{where}") from error
+    content = bounded_text.read_yaml(path, name=path.name)
     if not is_mapping(content):
         raise UserError(f"{path.name} is not a mapping of keys to values", got=type(content).__name__)
     return content
@@ -283,7 +280,7 @@ def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         key, sign, value = assignment.partition("=")
         if not sign or not key:
             raise UserError("A setting is not of the form key=value", got=assignment, expected="e.g. optim.lr=0.001")
-        parsed = yaml.safe_load(value) if value else ""
+        parsed = bounded_text.read_yaml(value, name=f"The setting {key}") if value else ""
         if isinstance(parsed, str):
             try:  # YAML 1.1 reads 1e-3 as text
                 parsed = float(parsed)
@@ -304,6 +301,7 @@ def override(content: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
 
 def amend(content: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Return `content` with `settings` over it: nested, with dotted keys, or a part by its kind (`method: dapt`)."""
+    bounded_text.check_bounds(settings, name="The settings")
     short = {
         key: value
         for key, value in settings.items()

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from .printable import brief, printable, shortened
+
+_LONGEST = {"what": 600, "expected": 2000, "remedy": 600}
+"""Characters of each part of a message: what is longer holds something of a visitor's that nobody wants to read."""
+
 
 class UserError(Exception):
     """Something the user can mend: says what was wrong, which value, what was expected and what to do.
 
-    The page shows it as is; the command line prints it and exits with 2.
+    The page shows it as is; the command line prints it and exits with 2. Values may come from anybody: they are cut,
+    and what a terminal would obey in them is shown as an escape.
     """
 
     def __init__(self, what: str, *, got: object = None, expected: str | None = None, remedy: str | None = None):
-        parts = [what.rstrip(".") + (f": {got!r}" if got is not None else "") + "."]
+        what = printable(shortened(what, _LONGEST["what"]), lines=True)
+        parts = [what.rstrip(".") + (f": {brief(got)}" if got is not None else "") + "."]
         if expected:
+            expected = printable(shortened(expected, _LONGEST["expected"]), lines=True)
             parts.append(f"Expected {expected.rstrip('.')}.")
         if remedy:
+            remedy = printable(shortened(remedy, _LONGEST["remedy"]), lines=True)
             parts.append(remedy if remedy.endswith("?") else remedy.rstrip(".") + ".")
         super().__init__(" ".join(parts))
         self.what, self.got, self.expected, self.remedy = what, got, expected, remedy

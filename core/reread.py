@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import yaml
-
+from .bounded_text import read_json, read_yaml
 from .config import RunConfig, amend, parse_config
 from .errors import UserError
 from .recipes import recipe
 from .schema import is_mapping
 
 MOST_BYTES = 1_000_000
-"""No file is read beyond this, of which YAML may make up `MOST_YAML`; settings are a hundred times smaller."""
-MOST_YAML = 64_000
-_DEEPEST = 20
+"""No file is read beyond this; settings are a hundred times smaller."""
 _BLOCK = re.compile(r"^```ya?ml[ \t]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -51,36 +45,11 @@ def _text(path: Path) -> str:
 
 
 def _plain(text: str, name: str) -> Any:
-    """Return the plain data of YAML or JSON.
-
-    YAML is refused where it can be made to explode: where it is long, deep, or has aliases.
-    """
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(text)
-    if len(text) > MOST_YAML:
-        raise UserError(f"{name} is too long for settings", expected=f"at most {MOST_YAML // 1000} kB of YAML")
-    if _depth(text) > _DEEPEST:
-        raise UserError(f"{name} is too deep for settings")
+    """Return the plain data of JSON, which may be longer, or YAML."""
     try:
-        if any(isinstance(token, yaml.AliasToken) for token in cast("Iterable[object]", yaml.scan(text))):
-            raise UserError(f"{name} has YAML aliases", remedy="Write the settings out")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{name} is not valid YAML or JSON{where}") from error
-
-
-def _depth(text: str) -> int:
-    """Return how deep brackets are nested at most; those inside of texts count too."""
-    depth = deepest = 0
-    for sign in text:
-        if sign in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif sign in "]}":
-            depth -= 1
-    return deepest
+        return read_json(text, name=name, limit=MOST_BYTES)
+    except UserError:
+        return read_yaml(text, name=name)
 
 
 def _run_of(content: Any, name: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import yaml
 
+from ..core.bounded_text import read_yaml
 from ..core.config import RunConfig, choices, parse_config
 from ..core.errors import UserError
 from ..core.recipes import recipe
@@ -179,7 +179,8 @@ class SweepPage:
         sets = [
             {"kind": "demo"} if one == "demo" else known[one].config for one in data or [] if one in (*known, "demo")
         ]
-        content = {"run": yaml.safe_load(common), "methods": methods or [], "seeds": numbers, "grid": grid}
+        run = read_yaml(common or "", name="The settings of all runs")
+        content = {"run": run, "methods": methods or [], "seeds": numbers, "grid": grid}
         return parse_plan({**content, "data": sets}, "The sweep")
 
     def look(self, *values: Any) -> list[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..core.bounded_text import read_json
 from ..core.config import RunConfig, choices, parse_config
 from ..core.errors import UserError
 from ..core.recipes import recipe, recipes
@@ -357,8 +358,8 @@ class TrainPage:
     def restore(self, draft: str | None) -> list[Any]:
         """Return the input values that this browser last had, where they still fit the form, and their preview."""
         try:
-            values = json.loads(draft) if draft else None
-        except (TypeError, ValueError):
+            values = read_json(draft, name="The form") if draft else None
+        except UserError:
             values = None
         fits = isinstance(values, dict) and set(values) == {*PARTS, *self.keys}
         if not fits or any(values[part] not in choices(part) for part in PARTS):

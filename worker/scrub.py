@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
+from ..core.printable import terminal_text
+
 HIDDEN = "***"
 _SHAPES = (
     (re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{20,}"), rf"\1_{HIDDEN}"),
@@ -94,6 +96,13 @@ class ScrubbedStream(io.TextIOBase):
 
 
 def guard_output() -> None:
-    """From now on whatever this process prints, logs and traces back is scrubbed; call it at its very start."""
-    scrub = scrubber()
+    """From now on whatever this process prints, logs and traces back is scrubbed; call it at its very start.
+
+    What a terminal would obey is shown as an escape instead, as names from anybody are printed and logged.
+    """
+    hide = scrubber()
+
+    def scrub(text: str) -> str:
+        return terminal_text(hide(text))
+
     sys.stdout, sys.stderr = ScrubbedStream(sys.stdout, scrub), ScrubbedStream(sys.stderr, scrub)

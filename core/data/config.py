@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 from typing_extensions import Self
 
+from ..bounded_text import read_yaml
 from ..errors import UserError
 from ..schema import Config, explain, is_mapping
 from .clouds import Preparation
@@ -247,10 +248,7 @@ class FewShotData(BenchmarkData):
     def _as_text(cls, given: Any) -> Any:
         """A mapping, as a file or `--set` has it, becomes one line of YAML."""
         if isinstance(given, str):
-            try:
-                read: Any = yaml.safe_load(given)
-            except yaml.YAMLError as error:
-                raise UserError("data.base is not valid YAML", got=given[:200]) from error
+            read: Any = read_yaml(given, name="data.base")
             # A path or a kind with a stray bracket stays what it is, and is refused by name below.
             given = read if is_mapping(read) else given.strip()
         return yaml.safe_dump(given, default_flow_style=True, width=10**6).strip() if is_mapping(given) else given
@@ -268,10 +266,10 @@ class FewShotData(BenchmarkData):
 
     def base_data(self) -> BaseData:
         """Return the data set that folds are drawn from, prepared as this one and undivided. UserError."""
-        content: Any = yaml.safe_load(self.base)
+        content: Any = read_yaml(self.base, name="data.base")
         if not is_mapping(content):
             raise UserError(
-                "data.base does not describe a data set", got=self.base[:200], expected="{kind: …, path: …}, as YAML"
+                "data.base does not describe a data set", got=self.base, expected="{kind: …, path: …}, as YAML"
             )
         settled = {"preparation": self.preparation.model_dump(), "validation": 0.0}
         try:
@@ -284,7 +282,7 @@ class FewShotData(BenchmarkData):
         if not self.base:
             return self
         changed = {name: str(change(value)) for name, value in self.base_data() if isinstance(value, Path)}
-        content: dict[str, Any] = yaml.safe_load(self.base)
+        content: dict[str, Any] = read_yaml(self.base, name="data.base")
         return type(self).model_validate({**self.model_dump(), "base": {**content, **changed}})
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Literal, cast
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from ..bounded_text import check_bounds, read_yaml
 from ..config import RunConfig, override, parse_config
 from ..csv_text import csv_text
 from ..errors import UserError
@@ -100,6 +100,7 @@ def parse_plan(content: Any, subject: str = "The sweep") -> SweepPlan:
     """Return a plan from nested plain data; UserError names the first key that does not fit."""
     if not is_mapping(content):
         raise UserError(f"{subject} is not a mapping of keys to values", got=type(content).__name__)
+    check_bounds(content, name=subject)
     try:
         return SweepPlan.model_validate(content)
     except ValidationError as error:
@@ -401,10 +402,10 @@ def _tex(text: str) -> str:
 def values_of(text: str) -> list[Any]:
     """Return the values of one line such as `0.001, 5e-4`, `true, false` or `[cls], [cls, patch-max]`, read as YAML."""
     try:
-        found: Any = yaml.safe_load(f"[{text}]")
-    except yaml.YAMLError as error:
+        values: Any = read_yaml(f"[{text}]", name="The list of values")
+    except UserError as error:
         raise UserError("These are no values", got=text, expected="values with commas, e.g. 0.001, 0.0005") from error
-    return [_number(value) for value in found]
+    return [_number(value) for value in values]
 
 
 def _number(value: Any) -> Any:

@@ -12,6 +12,7 @@ import click
 
 from ... import __version__
 from ...core.errors import UserError
+from .output import terminal_output
 
 VERBS = {
     # verb: (module beside this one, its click command, what it does)
@@ -62,6 +63,10 @@ class Refused(click.ClickException):
 
 class Verbs(click.Group):
     """A group that imports a verb's module when that verb is called, so that `--help` needs none of them."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        with terminal_output():
+            return super().main(*args, **kwargs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)

@@ -6,6 +6,7 @@ import shutil
 from typing import TextIO
 
 from ...core.events import Epoch, Event, Finished, Generation, Note, Plan, Pretrained, Scores, Searched, Stage, Step
+from ...core.printable import printable
 from .output import duration, percent, size
 
 _CLEAR = "\r\x1b[2K"
@@ -56,6 +57,7 @@ class Narrator:
 
     def line(self, text: str) -> None:
         """Print a line; the bar moves below it."""
+        text = printable(text, lines=True)  # alone, as the stream lets a line begin anew where it starts
         self.stream.write((_CLEAR if self._bar else "") + text + "\n" + self._bar)
         self.stream.flush()
 
