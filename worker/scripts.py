@@ -22,7 +22,9 @@ PREFIX = "ps:"
 
 _COMMON = (
     """
-local P = '""" + PREFIX + """'
+local P = '"""
+    + PREFIX
+    + """'
 local function now() local t = redis.call('TIME') return t[1] + t[2] / 1000000 end
 local function owner_of(run) return redis.call('HGET', run, 'owner') or '' end
 local function enqueue(run, id, returned)
@@ -281,9 +283,9 @@ if (a < c or (a == c and b < d)) and redis.call('EXISTS', KEYS[2]) == 1 then old
 return {table.concat(ids, '\\n'), table.concat(lines, '\\n'), #found == tonumber(ARGV[2]) and 1 or 0, older}
 """
 
-# ARGV id id...; for each run its fields (a JSON object, '' where it is gone) and how many runs start before it ('' where
-# it is not queued), were all the workers able to take all runs and none to finish. At level n an owner's run starts
-# while n others of that owner run; at the same level, whoever began with more running runs was served longer ago.
+# ARGV id id...; for each run its fields (a JSON object, '' where it is gone) and how many runs start before it (''
+# where it is not queued), were all the workers able to take all runs and none to finish. At level n an owner's run
+# starts while n others of that owner run; at one level, whoever began with more running runs was served longer ago.
 LOOK = (
     _COMMON
     + """
