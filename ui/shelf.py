@@ -15,6 +15,7 @@ from ..core.errors import UserError
 from ..core.hub.client import Hub
 from ..core.hub.place import HubId, hub_id
 from ..core.hub.pull import kept, pull, require_backbone
+from ..worker.quotas import require_count
 from . import pieces
 from .theme import ASSETS
 
@@ -119,6 +120,8 @@ class HubShelf:
     login: Callable[[], Hub]
     place: Callable[[], Path]
     fixed: tuple[HubId, ...] = ()
+    limit: Callable[[], int] = lambda: 0
+    """How many adapters the visitor may have pulled; 0 is no limit."""
     _seen: dict[tuple[Path, str], tuple[float, Found]] = field(default_factory=dict)
 
     def listed(self) -> list[tuple[str, str]]:
@@ -141,6 +144,9 @@ class HubShelf:
         place = self.place()
         asked, found = self._seen.get((place, key), (0.0, None))
         if found is None or (not wanted.pinned and time.monotonic() - asked > FRESH_SECONDS):
+            here = kept(place)
+            if wanted not in [one.id for one in here]:
+                require_count(len(here), self.limit(), "pulled adapters")
             got = pull(wanted, hub=self.login(), shelf=place)
             config = read_adapter_config(got.folder)
             require_backbone(config, got.id.name, None)
