@@ -32,6 +32,8 @@ CACHE = "GRADIO_TEMP_DIR"
 """The environment variable by which Gradio is told where its cache lies."""
 AGE = 3600.0
 """Seconds after which an upload that no event took over is removed."""
+SMALL = 256_000_000
+"""Bytes that a user may have in the cache however full the room for uploads is: files to predict, settings to read."""
 _PREFIX = "pointsmith-cache-"
 _LOCK = ".lock"
 
@@ -83,8 +85,10 @@ class _Cached:
 class UploadGate:
     """ASGI middleware that admits an upload before its bytes arrive, or refuses it with status 411, 413 or 507.
 
-    What a user's requests hold in the cache, or are sending now, counts together with their uploads. Uploads that were
-    cached for longer than `AGE` by `clock`, and what broken-off requests left, are removed with each new request.
+    What a user's requests hold in the cache, or are sending now, counts together with their uploads, except for a
+    little that is always admitted (`SMALL`). With logins of Hugging Face, only the limit of all counts here. Uploads
+    that were cached for longer than `AGE` by `clock`, and what broken-off requests left, are removed with each new
+    request.
     """
 
     def __init__(
@@ -137,7 +141,8 @@ class UploadGate:
     def _require(self, owner: str, more: int) -> None:
         pending = [*self._cached.values(), *self._arriving.values()]
         own = sum(one.bytes for one in pending if one.owner == owner)
-        self.room.require(more, owner, cached=sum(one.bytes for one in pending), own_cached=own)
+        if own + more > SMALL:
+            self.room.require(more, owner, cached=sum(one.bytes for one in pending), own_cached=own)
         arriving = sum(one.bytes for one in self._arriving.values())
         self.cache.mkdir(parents=True, exist_ok=True)
         UploadRoom.require_disk(self.cache, arriving + more)

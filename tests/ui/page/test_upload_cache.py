@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from fastapi import FastAPI, Request
+from pointsmith.ui import upload_cache
 from pointsmith.ui.access import Access
 from pointsmith.ui.accounts import Accounts
 from pointsmith.ui.upload_cache import AGE, CACHE, UploadGate, private_cache
@@ -47,6 +48,7 @@ class Page:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Page:
+    monkeypatch.setattr(upload_cache, "SMALL", 0)
     monkeypatch.setenv(VARIABLE, "0.000002")  # 2,000 bytes for all, 500 for each
     return Page(tmp_path, monkeypatch)
 
@@ -68,6 +70,12 @@ def test_what_is_uploaded_already_counts_too(page: Page) -> None:
 def test_all_users_together_stay_within_the_room(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(quotas.UPLOADS, "0")
     assert [page.send("ann", 1500), page.send("ben", 501), page.send("ben", 500)] == [200, 413, 200]
+
+
+def test_a_file_to_predict_is_taken_where_the_room_is_full(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_cache, "SMALL", 400)
+    monkeypatch.setenv(VARIABLE, "0")
+    assert [page.send("ann", 400), page.send("ann", 1), page.send("ben", 400)] == [200, 413, 200]
 
 
 def test_the_size_must_be_told(page: Page) -> None:
