@@ -10,7 +10,7 @@ import gradio as gr
 from ..core.config import parse_config
 from ..core.errors import UserError
 from ..core.hub.pull import shelf_dir
-from ..worker.quotas import adapters_per_user
+from ..worker.quotas import adapters_per_user, require_count
 from ..worker.store import RunStore
 from ..worker.sweeps import Sweeps
 from . import pieces
@@ -59,7 +59,11 @@ def _pulled(data_dir: Path, access: Access) -> HubShelf:
         room = access.room()
         return data_dir / "adapters" / room if room else shelf_dir()
 
-    return HubShelf(lambda: reading_hub(access), place, limit=lambda: adapters_per_user() if access.room() else 0)
+    def require_room(count: int) -> None:
+        if access.room():
+            require_count(count, adapters_per_user(), "pulled adapters")
+
+    return HubShelf(lambda: reading_hub(access), place, require_room=require_room)
 
 
 class Page:

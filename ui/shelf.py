@@ -15,7 +15,6 @@ from ..core.errors import UserError
 from ..core.hub.client import Hub
 from ..core.hub.place import HubId, hub_id
 from ..core.hub.pull import kept, pull, require_backbone
-from ..worker.quotas import require_count
 from . import pieces
 from .theme import ASSETS
 
@@ -120,8 +119,8 @@ class HubShelf:
     login: Callable[[], Hub]
     place: Callable[[], Path]
     fixed: tuple[HubId, ...] = ()
-    limit: Callable[[], int] = lambda: 0
-    """How many adapters the visitor may have pulled; 0 is no limit."""
+    require_room: Callable[[int], None] = lambda count: None
+    """Raises UserError where a visitor who has so many pulled adapters may not pull another."""
     _seen: dict[tuple[Path, str], tuple[float, Found]] = field(default_factory=dict)
 
     def listed(self) -> list[tuple[str, str]]:
@@ -146,7 +145,7 @@ class HubShelf:
         if found is None or (not wanted.pinned and time.monotonic() - asked > FRESH_SECONDS):
             here = kept(place)
             if wanted not in [one.id for one in here]:
-                require_count(len(here), self.limit(), "pulled adapters")
+                self.require_room(len(here))
             got = pull(wanted, hub=self.login(), shelf=place)
             config = read_adapter_config(got.folder)
             require_backbone(config, got.id.name, None)
