@@ -100,10 +100,11 @@ def _serve(options: argparse.Namespace) -> None:
         # The page's libraries take seconds to import; Redis and the workers come up meanwhile.
         loading = threading.Thread(target=_warm, daemon=True)
         loading.start()
+        from pointsmith.ui.upload_cache import private_cache
         from pointsmith.worker.service import Service
 
         workers = 0 if options.no_worker else options.workers
-        with Service(options.data, workers=workers) as service:
+        with private_cache(), Service(options.data, workers=workers) as service:
             loading.join()
             server = import_module("pointsmith.ui.server")
             local = is_local(options.host)

@@ -68,7 +68,12 @@ class Access:
     def room(self) -> str:
         """A folder's name for what the visitor of the event at hand keeps beside runs; '' where all are one."""
         owner = self.owner()
-        return "" if owner is None else f"of-{hashlib.sha256(owner.encode()).hexdigest()[:24]}"
+        return "" if owner is None else self.room_of(owner)
+
+    @staticmethod
+    def room_of(owner: str) -> str:
+        """The same for an owner with a name."""
+        return f"of-{hashlib.sha256(owner.encode()).hexdigest()[:24]}"
 
     def check_place(self, path: Path) -> None:
         """Refuse a file that a visitor may not name: UserError unless it is an upload or below an allowed folder.

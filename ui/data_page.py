@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from ..core.data.inspect import Report, inspect, retried, with_settings
 from ..core.data.kinds import data_kind
 from ..core.errors import UserError
 from ..core.schema import explain
+from ..worker import quotas
 from ..worker.upload_room import UploadRoom
 from . import data_view, pieces
 from .access import Access
@@ -71,7 +71,8 @@ class DataPage:
     @property
     def known(self) -> DataSets:
         """The data sets of the visitor whose event this is."""
-        return DataSets(self._registered / self.access.room())
+        room = self.access.room()
+        return DataSets(self._registered / room, quotas.data_sets_per_user() if room else 0)
 
     def _choices(self) -> None:
         with gr.Group(elem_classes="ps-card"):
@@ -118,9 +119,11 @@ class DataPage:
         elif source == "upload":
             if not files:
                 raise UserError("No file was dropped yet", remedy="Drop a zip or files, or choose another source")
-            folder = self.uploads / uuid.uuid4().hex
-            content = settled([Path(file) for file in files], folder)
-            UploadRoom(self.uploads).belongs(folder.name, self.access.room())
+            self.known.require_room()
+            paths = [Path(file) for file in files]
+            size = sum(path.stat().st_size for path in paths)
+            with UploadRoom(self.uploads).admit(size, self.access.room(), self.access.owner() or "") as folder:
+                content = settled(paths, folder)
         else:
             for place in filter(None, (path.strip(), test.strip())):
                 self.access.check_place(Path(place))
@@ -147,10 +150,10 @@ class DataPage:
                 if time.monotonic() - told > 0.3 or step[2] <= 1:
                     told = time.monotonic()
                     yield self._only(problem=data_view.progress(*step))
+            entry = self.known.add(config, report, time.time())
         except UserError as error:
             yield self._only(problem=pieces.notice("error", [str(error)]))
             return
-        entry = self.known.add(config, report, time.time())
         yield self._report(Checked(config, report, entry.id))
 
     def _only(self, **changed: Any) -> list[Any]:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..core.data.config import DataConfig
 from ..core.data.inspect import Report
 from ..core.errors import UserError
+from ..worker.quotas import require_count
 
 _ID = re.compile(r"[0-9a-f]{24}")
 
@@ -39,8 +40,14 @@ class Entry:
 class DataSets:
     """The registered data sets of one data folder: `<id>/entry.json`, and `<id>/report.json` with its pictures."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, limit: int = 0) -> None:
+        """Open the folder; at most `limit` data sets can be registered in it, 0 for any number."""
+        self.folder, self.limit = folder, limit
+
+    def require_room(self) -> None:
+        """Refuse to register another data set where there are as many as may be. Raises QuotaExceeded."""
+        if self.limit:
+            require_count(len(self.list()), self.limit, "registered data sets")
 
     def list(self) -> list[Entry]:
         """Return all entries, the newest first; one that cannot be read is left out."""
@@ -53,6 +60,8 @@ class DataSets:
         content["kind"] = config.kind
         place = _place(content)
         same = next((one for one in self.list() if _place(one.config) == place), None)
+        if same is None:
+            self.require_room()
         entry = Entry(
             id=same.id if same else uuid.uuid4().hex[:24],
             title=report.title,

@@ -10,6 +10,7 @@ import gradio as gr
 from ..core.config import parse_config
 from ..core.errors import UserError
 from ..core.hub.pull import shelf_dir
+from ..worker.quotas import adapters_per_user, require_count
 from ..worker.store import RunStore
 from ..worker.sweeps import Sweeps
 from . import pieces
@@ -58,7 +59,11 @@ def _pulled(data_dir: Path, access: Access) -> HubShelf:
         room = access.room()
         return data_dir / "adapters" / room if room else shelf_dir()
 
-    return HubShelf(lambda: reading_hub(access), place)
+    def require_room(count: int) -> None:
+        if access.room():
+            require_count(count, adapters_per_user(), "pulled adapters")
+
+    return HubShelf(lambda: reading_hub(access), place, require_room=require_room)
 
 
 class Page:
@@ -80,7 +85,7 @@ class Page:
             with gr.Tabs(selected="train", elem_id="tabs") as self.tabs:
                 with gr.Tab("Train", id="train") as self.train_tab:
                     gr.HTML(_HELLO, apply_default_css=False, js_on_load="window.pointsmithHello(element);")
-                    self.train = TrainPage(runs, data_dir / "uploads", access.check, access.room)
+                    self.train = TrainPage(runs, data_dir / "uploads", access.check, access.room, access.owner)
                 with gr.Tab("Data", id="data") as self.data_tab:
                     self.data = DataPage(data_dir, access)
                     with self.data.more:

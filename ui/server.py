@@ -14,6 +14,7 @@ import gradio as gr
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
+from gradio.utils import get_upload_folder
 from starlette.background import BackgroundTask
 from starlette.routing import Mount
 
@@ -25,6 +26,7 @@ from .guarded_blocks import serve_safely
 from .login import Guard, add_login
 from .page import Page
 from .sweep_files import sweep_files
+from .upload_cache import UploadGate
 
 UPLOAD_LIMIT = "2gb"
 
@@ -101,6 +103,7 @@ def application(
     inner = next(route.app for route in app.routes if isinstance(route, Mount))
     inner.get("/export/{run_id}.zip")(export)
     inner.get("/sweep/{sweep_id}/{name}")(sweep_files(store, access))
+    app.add_middleware(UploadGate, access=access, cache=Path(get_upload_folder()), uploads=data_dir / "uploads")
     app.add_middleware(Guard, access=access, local=local, hosts=[*hosts, *_space_hosts()])
     return app
 

@@ -119,6 +119,8 @@ class HubShelf:
     login: Callable[[], Hub]
     place: Callable[[], Path]
     fixed: tuple[HubId, ...] = ()
+    require_room: Callable[[int], None] = lambda count: None
+    """Raises UserError where a visitor who has so many pulled adapters may not pull another."""
     _seen: dict[tuple[Path, str], tuple[float, Found]] = field(default_factory=dict)
 
     def listed(self) -> list[tuple[str, str]]:
@@ -141,6 +143,9 @@ class HubShelf:
         place = self.place()
         asked, found = self._seen.get((place, key), (0.0, None))
         if found is None or (not wanted.pinned and time.monotonic() - asked > FRESH_SECONDS):
+            here = kept(place)
+            if wanted not in [one.id for one in here]:
+                self.require_room(len(here))
             got = pull(wanted, hub=self.login(), shelf=place)
             config = read_adapter_config(got.folder)
             require_backbone(config, got.id.name, None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
@@ -116,9 +115,10 @@ class TrainPage:
         uploads: Path,
         check: Callable[[RunConfig], None] = lambda _: None,
         room: Callable[[], str] = lambda: "",
+        user: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.store, self.uploads = store, uploads
-        self.room = room  # whose an upload is
+        self.room, self.user = room, lambda: user() or ""  # whose an upload is
         self.check = check  # what this page's rules say of the files that a run names
         self.first = recipe(_FIRST).config()
         self.form = Form(self.first)
@@ -371,15 +371,12 @@ class TrainPage:
         """Move an upload out of the page's cache, so that the run still finds it tomorrow; return its path."""
         source = Path(upload)
         try:
-            UploadRoom(self.uploads).require(source.stat().st_size)
+            with UploadRoom(self.uploads).admit(source.stat().st_size, self.room(), self.user()) as folder:
+                folder.mkdir(mode=0o700)
+                shutil.move(source, folder / source.name)
         except UserError as error:
             raise gr.Error(str(error), title="Train", print_exception=False) from error
-        folder = self.uploads / uuid.uuid4().hex
-        folder.mkdir(parents=True, mode=0o700)
-        target = folder / source.name
-        shutil.move(source, target)
-        UploadRoom(self.uploads).belongs(folder.name, self.room())
-        return str(target)
+        return str(folder / source.name)
 
     def submit(self, name: str, *values: Any) -> Run:
         """Queue the run that the form describes."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from ..core.errors import UserError
+from ..worker import quotas
 from ..worker.run import Run
 from ..worker.store import RunStore
 from ..worker.upload_room import Upload, UploadRoom, limit_bytes, require_idle, users
@@ -45,7 +46,9 @@ class UploadsPart:
         """Return the panel's HTML."""
         try:
             found = self.own()
-            return listed(found, users(self.store, [one.name for one in found]), limit_bytes(), time.time())
+            limit = limit_bytes()
+            allowed = quotas.upload_bytes_per_user(limit) if self.access.room() else limit
+            return listed(found, users(self.store, [one.name for one in found]), allowed, time.time())
         except UserError as error:
             return pieces.notice("error", [str(error)])
 

@@ -1,4 +1,4 @@
-"""Celery as the messenger: a message is a hint that a run waits; whether it may be run is asked in the ledger.
+"""Celery as the messenger: a message is a hint that a run waits in a queue; the ledger says which run is next there.
 
 Measured reasons for the settings: no late acknowledgement (with it a run longer than the visibility timeout runs twice,
 or hangs for an hour after a kill), no prefetching (a restart of Redis would strand what was fetched, and an idle worker
@@ -73,7 +73,7 @@ def send_hint(address: RedisAddress) -> Callable[..., None]:
 
     def hint(run_id: str, priority: int = NEW, queue: str = "any") -> None:
         try:
-            app.send_task(TASK, args=[run_id], priority=priority, queue=queue, ignore_result=True)
+            app.send_task(TASK, args=[run_id, queue], priority=priority, queue=queue, ignore_result=True)
         except (OperationalError, OSError) as error:
             _log.warning("No hint for run %s got through (%s); the reaper sends it again", run_id, error)
 

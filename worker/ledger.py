@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from pydantic_core import from_json
 
-from . import packing, scripts
+from . import packing, quotas, scripts
 from .connection import RedisAddress
 from .run import State
 from .timeline import Cursor, Entry
@@ -56,6 +56,7 @@ class Ledger:
         names = (
             "CREATE",
             "CLAIM",
+            "CLAIM_NEXT",
             "RENEW",
             "APPEND",
             "FINISH",
@@ -89,20 +90,41 @@ class Ledger:
     def _run(self, run_id: str) -> str:
         return self.key("run", run_id)
 
-    def create(self, run_id: str, fields: Mapping[str, object], created: float | None = None) -> bool:
-        """Enter a run; False when it is there already. `created` None means now."""
-        flat = [part for pair in fields.items() for part in pair]
+    def create(
+        self,
+        run_id: str,
+        fields: Mapping[str, object],
+        created: float | None = None,
+        *,
+        limit: int = 0,
+    ) -> bool:
+        """Enter a run; False when it is there already. `created` None means now.
+
+        Raises QuotaExceeded where its owner has `limit` queued and running runs already; 0 is no limit. That is
+        checked in the same step, so that runs submitted at once cannot pass it together.
+        """
+        rest = {key: value for key, value in fields.items() if key != "owner"}
+        flat = [part for pair in rest.items() for part in pair]
         keys = [self._run(run_id), self.key("queued"), self.key("runs")]
-        return bool(self._call("CREATE", keys, run_id, "" if created is None else f"{created:.6f}", *flat))
+        when = "" if created is None else f"{created:.6f}"
+        answer = self._call("CREATE", keys, run_id, when, fields.get("owner", ""), limit, *flat)
+        if answer < 0:
+            raise quotas.too_many_runs(-answer, 1, limit)
+        return bool(answer)
+
+    def active(self, owner: str) -> int:
+        """Return how many queued and running runs an owner has."""
+        with self.address.answering():
+            return int(self.redis.scard(self.key("active", owner)))
 
     def claim(self, run_id: str, worker: str) -> Claim | None:
-        """Take a queued run; None when it is not queued (any more)."""
+        """Take this queued run, whoever is next; None when it is not queued (any more)."""
         keys = [self._run(run_id), self.key("queued"), self.key("leases")]
-        flat = self._call("CLAIM", keys, run_id, worker, self.timing.lease)
-        if not flat:
-            return None
-        fields = cast(Fields, dict(zip(flat[::2], flat[1::2], strict=True)))
-        return Claim(run_id, int(fields["attempt"]), fields)
+        return _claim(self._call("CLAIM", keys, run_id, worker, self.timing.lease))
+
+    def claim_next(self, queue: str, worker: str) -> Claim | None:
+        """Take the run that is next in a queue of workers, in fair order between owners; None when none waits."""
+        return _claim(self._call("CLAIM_NEXT", [self.key("leases")], queue, worker, self.timing.lease))
 
     def renew(self, claim: Claim) -> bool:
         """Make the lease last from now on again; False when the run is no longer ours."""
@@ -197,7 +219,7 @@ class Ledger:
 
     def look(self, ids: Sequence[str]) -> list[tuple[Fields, int | None]]:
         """Fields and place in the queue (from 0) of each of these runs; those that are gone are left out."""
-        flat = self._call("LOOK", [self.key("queued")], scripts.PREFIX, *ids)
+        flat = self._call("LOOK", [], *ids)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return [(from_json(fields), int(rank) if rank else None) for fields, rank in pairs if fields]
 
@@ -280,3 +302,11 @@ class Ledger:
         with self.address.answering():
             info = self.redis.info("server")
         return str(info["run_id"]), int(info["uptime_in_seconds"])
+
+
+def _claim(flat: list[str]) -> Claim | None:
+    """Read what a script that claims answers: the run's fields in turn with their values, or nothing."""
+    if not flat:
+        return None
+    fields = cast(Fields, dict(zip(flat[::2], flat[1::2], strict=True)))
+    return Claim(fields["id"], int(fields["attempt"]), fields)

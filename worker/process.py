@@ -51,12 +51,12 @@ class Follower:
         self._address, self._settings, self._drain = address, settings, drain
         self._supervisor: Supervisor | None = None
 
-    def follow(self, run_id: str) -> None:
-        """Run this run, if it is still queued."""
+    def follow(self, run_id: str, queue: str = "any") -> None:
+        """Run what is next in a queue; `run_id` is only the run for which the hint was sent, for Celery's monitors."""
         if self._supervisor is None:
             store = RunStore(self._address.url, self._settings.data_dir, timing=self._settings.timing)
             self._supervisor = Supervisor(store, self._settings, self._drain)
-        self._supervisor.hint(run_id)
+        self._supervisor.hint(queue)
 
 
 def drain_with_launcher() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..core.errors import UserError
-from . import marks, story, uploads
+from . import marks, quotas, story, uploads
 from .artefacts import ArtefactError, Artefacts
 from .capability import Needs, needs_of
 from .celery_app import NEW, send_hint
@@ -66,8 +66,10 @@ class RunStore:
 
         `needs` says which workers may take it; it goes on from the checkpoint of `after`, an ended run of the same
         configuration, wherever that lies; `sweep` says of which sweep it is, and where in it. Raises Unreachable
-        when Redis does not answer, UserError when the disk or the artefact store refuses; nothing is left then.
+        when Redis does not answer, UserError when the disk or the artefact store refuses, QuotaExceeded when its owner
+        has too many queued and running runs (see `quotas`); nothing is left then.
         """
+        self.require_room(owner)
         settings: dict[str, Any] = dict(config) if isinstance(config, Mapping) else json.loads(config.model_dump_json())
         if self.artefacts is not None:
             settings = uploads.portable(settings, self.data_dir)
@@ -94,7 +96,8 @@ class RunStore:
                 record["attempt"] = self._carry_over(after, folder, run_id)
             write_json(folder / "run.json", record)
             self.ledger.enter_sweep(record["sweep"].get("id"), run_id)
-            self.ledger.create(run_id, _fields(record))
+            # Counted again, in one step with the entry: others may have come between.
+            self.ledger.create(run_id, _fields(record), limit=quotas.runs_per_user() if owner else 0)
             run = self.get(run_id)
             write_json(folder / "run.json", {**record, "created": run.created})
         except BaseException as error:
@@ -102,6 +105,8 @@ class RunStore:
             if after is not None and self.artefacts is not None:
                 with contextlib.suppress(ArtefactError):
                     self.artefacts.delete_run(run_id)
+            if isinstance(error, quotas.QuotaExceeded):
+                self.ledger.leave_sweep(record["sweep"].get("id"), run_id)
             if isinstance(error, OSError):
                 raise UserError(f"The run cannot be written ({error.strerror})", got=str(folder)) from error
             raise
@@ -109,16 +114,18 @@ class RunStore:
         self.hint(run_id, NEW, needs.queue)
         return run
 
+    def require_room(self, owner: str, more: int = 1) -> None:
+        """Refuse so many more runs to an owner who would then have too many. Raises QuotaExceeded."""
+        limit = quotas.runs_per_user() if owner else 0
+        if limit and (active := self.ledger.active(owner)) + more > limit:
+            raise quotas.too_many_runs(active, more, limit)
+
     def get(self, run_id: str) -> Run:
         """The run as it stands; raises UserError for an unknown id."""
-        with self.address.answering():
-            pipe = self.ledger.redis.pipeline(transaction=False)
-            pipe.hgetall(self.ledger.key("run", run_id))
-            pipe.zrank(self.ledger.key("queued"), run_id)
-            fields, rank = pipe.execute()
-        if not fields or not is_run_id(run_id):
+        found = self.ledger.look([run_id]) if is_run_id(run_id) else []
+        if not found:
             raise _unknown(run_id)
-        return self._run(fields, rank)
+        return self._run(*found[0])
 
     def list(self, limit: int = 100, offset: int = 0, owner: str | None = None) -> list[Run]:
         """The runs of one owner or of all, newest first."""

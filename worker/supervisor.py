@@ -43,11 +43,11 @@ class Supervisor:
         self.timing = settings.timing
         self.draining = draining
 
-    def hint(self, run_id: str) -> None:
-        """Follow a hint: run this run if it is still queued. Raises Unreachable when Redis does not answer at all."""
+    def hint(self, queue: str) -> None:
+        """Follow a hint: run what is next in this queue. Raises Unreachable when Redis does not answer at all."""
         if self.draining():
             return  # the run stays queued, and a reaper sends another hint
-        claim = self.ledger.claim(run_id, self.settings.name)
+        claim = self.ledger.claim_next(queue, self.settings.name)
         if claim is not None:
             Attempt(self, claim).run()
 

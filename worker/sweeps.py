@@ -114,6 +114,7 @@ class Sweeps:
             raise UserError(f"No combination of this sweep is a run.{why}")
         content = plan.model_dump(mode="json")
         self._require_new(content, owner)
+        self._store.require_room(owner or "", len(found.members))
         if holds_token(json.dumps(content) + name):
             raise UserError("The sweep holds an access token", remedy="Take it out; workers have their own (HF_TOKEN)")
         sweep_id = secrets.token_hex(12)
@@ -131,8 +132,9 @@ class Sweeps:
             for member in found.members:
                 made.append(self._queue(note, member.at, member.config, needs).id)
         except BaseException:
-            for run_id in made:
-                with contextlib.suppress(UserError):
+            for run_id in reversed(made):  # the last first, so that none of them starts meanwhile
+                with contextlib.suppress(UserError):  # one that runs already is cancelled, and stays in the list
+                    self._store.cancel(run_id)
                     self._store.delete(run_id)
             self._forget(sweep_id)
             raise
@@ -196,17 +198,19 @@ class Sweeps:
         """
         sweep = self.get(sweep_id)
         note: dict[str, Any] = {"id": sweep.id, "name": sweep.name, "owner": sweep.owner}
-        for run in sweep.failed:
-            kind = str((run.error or {}).get("kind") or "")
-            goes_on = kind not in _AFRESH and (run.folder / "checkpoint" / "latest.json").is_file()
-            self._queue(note, run.sweep["at"], run.config, run.needs, run if goes_on else None)
         absent = []
         if sweep.plan is not None and sweep.missing:
             there = {place_of(run.sweep["at"]) for run in sweep.runs}
             absent = [one for one in expand(sweep.plan, check).members if place_of(one.at) not in there]
-            needs = sweep.runs[0].needs if sweep.runs else Needs()
-            for member in absent:
-                self._queue(note, member.at, member.config, needs)
+        if sweep.failed or absent:
+            self._store.require_room(sweep.owner, len(sweep.failed) + len(absent))
+        for run in sweep.failed:
+            kind = str((run.error or {}).get("kind") or "")
+            goes_on = kind not in _AFRESH and (run.folder / "checkpoint" / "latest.json").is_file()
+            self._queue(note, run.sweep["at"], run.config, run.needs, run if goes_on else None)
+        needs = sweep.runs[0].needs if sweep.runs else Needs()
+        for member in absent:
+            self._queue(note, member.at, member.config, needs)
         return len(sweep.failed) + len(absent)
 
     def delete(self, sweep_id: str) -> None:

@@ -21,12 +21,14 @@ from .runs import open_store, service_option
 def uploads(service: Path | None, gone: tuple[str, ...], unused: bool, as_json: bool) -> None:
     """List the uploaded data sets with their size and the runs that name them, or delete some.
 
-    What a queued or running run needs is not deleted. POINTSMITH_UPLOADS_GB (default 50) limits them all together.
+    What a queued or running run needs is not deleted. POINTSMITH_UPLOADS_GB (default 50) limits them all together,
+    POINTSMITH_UPLOADS_PER_USER_GB (default a quarter of that, 0 for no limit) those of each account of the page.
 
     \b
     Example:
       pointsmith uploads --unused
     """
+    from ...worker.quotas import upload_bytes_per_user
     from ...worker.upload_room import UploadRoom, limit_bytes, require_idle, users
 
     with open_store(service) as store:
@@ -41,10 +43,15 @@ def uploads(service: Path | None, gone: tuple[str, ...], unused: bool, as_json: 
         require_idle(name, naming[name])
         room.delete(name)
     left = [one for one in found if one.name not in chosen]
+    by_user: dict[str, int] = {}
+    for one in left:
+        by_user[one.user or one.owner] = by_user.get(one.user or one.owner, 0) + one.bytes
     if as_json:
         print_json({
             "deleted": chosen,
             "limit_bytes": limit_bytes(),
+            "limit_bytes_per_user": upload_bytes_per_user(limit_bytes()),
+            "bytes_by_user": by_user,
             "uploads": [{**asdict(one), "runs": [run.id for run in naming[one.name]]} for one in left],
         })  # fmt: skip
         return
@@ -52,11 +59,14 @@ def uploads(service: Path | None, gone: tuple[str, ...], unused: bool, as_json: 
         click.echo(f"Deleted {name}.")
     rows = [
         (one.name[:12], size(one.bytes), f"{(time.time() - one.since) / 86400:.1f}", str(len(naming[one.name])),
-         ", ".join(one.holds))
+         one.user or one.owner or "-", ", ".join(one.holds))
         for one in left
     ]  # fmt: skip
     if rows:
-        click.echo(table(("upload", "size", "days", "runs", "holds"), rows))
+        click.echo(table(("upload", "size", "days", "runs", "user", "holds"), rows))
+    if set(by_user) - {""}:
+        click.echo(table(("user", "size"), [(user or "-", size(taken)) for user, taken in sorted(by_user.items())]))
+        click.echo(f"Each user may take {size(upload_bytes_per_user(limit_bytes()))}.")
     click.echo(f"{size(sum(one.bytes for one in left))} of {size(limit_bytes())} taken.")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.store import RunStore
+from pointsmith.worker.upload_room import UploadRoom
 
 from .conftest import Call
 
@@ -20,6 +21,19 @@ def store(tmp_path: Path) -> Iterator[RunStore]:
         found = RunStore(server.address.url, tmp_path / "data")
         yield found
         found.close()
+
+
+def test_bytes_of_each_user_are_listed(store: RunStore, call: Call) -> None:
+    room = UploadRoom(store.data_dir / "uploads")
+    for user, size in (("ann", 2000), ("ann", 3000), ("ben", 1000)):
+        with room.admit(size, f"of-{user}", user) as folder:
+            folder.mkdir()
+            (folder / "set.zip").write_bytes(b"0" * size)
+    answer = json.loads(call("uploads", "--data", str(store.data_dir), "--json").stdout)
+    assert answer["bytes_by_user"] == {"ann": 5000, "ben": 1000} and answer["limit_bytes_per_user"] == 12_500_000_000
+    assert sorted(one["user"] for one in answer["uploads"]) == ["ann", "ann", "ben"]
+    table = call("uploads", "--data", str(store.data_dir)).stdout
+    assert "ann" in table and "ben" in table
 
 
 def test_list_and_delete(store: RunStore, call: Call) -> None:

@@ -25,6 +25,7 @@ from pointsmith.ui.data_sets import DataSets
 from pointsmith.ui.form import PARTS, from_config, settings, to_content
 from pointsmith.ui.handover import handed
 from pointsmith.ui.uploaded_set import settled
+from pointsmith.worker.quotas import QuotaExceeded
 
 
 def a_report(**changes: Any) -> Report:
@@ -78,6 +79,19 @@ def test_checked_sets_are_remembered_once(tmp_path: Path) -> None:
     for gone in (again.id, "../../etc"):
         with pytest.raises(UserError):
             known.open(gone)
+
+
+def test_only_so_many_sets_are_registered(tmp_path: Path) -> None:
+    known = DataSets(tmp_path / "known", limit=2)
+    first, second = (known.add(FolderData(path=tmp_path / name), a_report(), 1.0) for name in "ab")
+    with pytest.raises(QuotaExceeded):
+        known.require_room()
+    with pytest.raises(QuotaExceeded):
+        known.add(FolderData(path=tmp_path / "c"), a_report(), 2.0)
+    assert known.add(FolderData(path=tmp_path / "a"), a_report(), 2.0).id == first.id  # checked again, not one more
+    known.remove(second.id)
+    known.add(FolderData(path=tmp_path / "c"), a_report(), 3.0)
+    assert len(known.list()) == 2
 
 
 def drop(tmp_path: Path, **files: bytes) -> list[Path]:

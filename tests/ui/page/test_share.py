@@ -25,6 +25,7 @@ from pointsmith.ui.predict_page import PredictPage
 from pointsmith.ui.share import SharePart
 from pointsmith.ui.sharing import remembered
 from pointsmith.ui.shelf import ExampleShelf, HubShelf, RunShelf, Shelves
+from pointsmith.worker.quotas import QuotaExceeded, require_count
 from pointsmith.worker.run import Run
 from pointsmith.worker.store import RunStore
 from tiny import tiny_run
@@ -101,6 +102,21 @@ def test_push_verify_and_demo_are_said_and_remembered(part: SharePart, run: Run,
     assert ADA not in "".join(str(redis.hgetall(key)) for key in redis.scan_iter() if redis.type(key) == "hash")
     assert not any(ADA.encode() in path.read_bytes() for path in run.folder.rglob("*") if path.is_file())
     assert part.opened(run.id)[-2:] == [NAME, True]
+
+
+def test_a_visitor_pulls_only_so_many_adapters(part: SharePart, run: Run, served: Served, tmp_path: Path) -> None:
+    part.pushing(run.id, NAME, False)
+    done(part, run)
+    commit = served.repos["model", NAME].commits[-1].oid
+
+    def require_room(count: int) -> None:
+        require_count(count, 1, "pulled adapters")
+
+    shelf = HubShelf(lambda: Hub(False, served.url), lambda: tmp_path / "pulled", require_room=require_room)
+    assert shelf.find(NAME) is not None
+    assert shelf.find(f"{NAME}@{commit}") is not None  # the same one again
+    with pytest.raises(QuotaExceeded):
+        shelf.find("eve/another")
 
 
 def test_what_goes_wrong_is_said_on_the_page(part: SharePart, run: Run, served: Served) -> None:

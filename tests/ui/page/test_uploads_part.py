@@ -37,6 +37,7 @@ def test_each_visitor_sees_his_own_uploads(store: RunStore, monkeypatch: pytest.
     assert len(part.own()) == 3 and "6.0 kB of 50 GB" in part.shown()  # nobody has a name here
     monkeypatch.setattr(access, "room", lambda: "of-ann")
     assert [one.name for one in part.own()] == ["a" * 32]
+    assert "2.0 kB of 12.5 GB" in part.shown()  # a quarter of the room
     assert "&lt;a&gt;.zip" in part.shown() and "<b>" not in part.shown().replace("<b>&lt;", "")
     with pytest.raises(UserError, match="no such upload"):
         part.delete("b" * 32)
