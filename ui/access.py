@@ -189,8 +189,8 @@ def access_of(
             f"The page would be open to everybody who reaches {host}, and they could start runs and read this "
             "machine's files",
             expected="a login, or an address of this machine only",
-            remedy=f"Give --token, --auth NAME:PASSWORD or set {AUTH}; keep --host 127.0.0.1 and use an SSH tunnel; or say "
-            "--no-auth when something else guards the door",
+            remedy=f"Give --token or --auth NAME:PASSWORD, or set {AUTH}; keep --host 127.0.0.1 and use an SSH tunnel; "
+            "or say --no-auth when something else guards the door",
         )
     if no_auth and door != "open":
         raise UserError("--no-auth and a login contradict each other", remedy="Give one of them")

@@ -30,7 +30,8 @@ _COST = (1 << 14, 8, 1)
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _PATIENCE = 900.0
 _TRIES = {"from": 10, "of": 50}
-"""Failed attempts, or ones under way, in `_PATIENCE` seconds from one address, and on one account; then the door stays shut for a while."""
+"""Attempts that failed or are under way, in `_PATIENCE` seconds, from one address and on one account. Then the door
+stays shut for a while."""
 _LEAST = 8
 _SESSIONS = 100
 """Logins of one account that last at the same time; the oldest ends first."""

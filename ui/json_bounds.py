@@ -48,8 +48,8 @@ class JsonBounds:
             deepest = max(accumulate((1 if one in b"[{" else -1 for one in brackets), initial=self.depth))
             if deepest > MAX_DEPTH:
                 raise TooComplexError
-        # Never below zero: closing brackets that nothing opened must not make room for others.
-        self.depth = max(0, self.depth + 2 * opened - len(brackets))
+        # Where more is closed than was opened this is no JSON, and the parser stops at that bracket.
+        self.depth += 2 * opened - len(brackets)
 
     def _close(self, match: re.Match[bytes]) -> bytes:
         if match[1] is not None:

@@ -96,6 +96,10 @@ def application(
     elif access.token:
         add_token_login(app, access)
     page = Page(store, data_dir, access)
+    if mcp and access.token:
+        # For events with a queue Gradio's tools call the page over HTTP, without the token.
+        for fn in page.blocks.fns.values():
+            fn.queue = fn.queue and fn.api_name not in ("predict", "predict_file")
     gr.mount_gradio_app(
         app,
         page.blocks,

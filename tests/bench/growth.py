@@ -75,7 +75,7 @@ class Client:
 
 def grown(pid: int, rounds: int, work: Callable[[int], None]) -> tuple[float, float]:
     """Return MB before and after `rounds` calls of `work`, once the first ones have filled the caches."""
-    warm = min(200, rounds)
+    warm = min(20, rounds)
     for at in range(warm):
         work(-1 - at)
     before = resident_mb(pid)
