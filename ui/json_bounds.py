@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 MAX_DEPTH = 64
-MAX_VALUES = 2**18
-"""Values in one body: 65,536 points as `[x, y, z]` are as many."""
+MAX_VALUES = 2**16
+"""Values in one body: 16,384 points as `[x, y, z]` are as many. Gradio walks over them on the event loop."""
 MAX_SYNTAX_BYTES = 8 * 2**20
 """Bytes outside of strings."""
 # The end of the chunk ends a string, too, so that each quote is looked at once and the scan stays linear.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from pointsmith.ui.page_sessions import SESSIONS, PageSessions, sweep
 from pointsmith.ui.server import application
 from pointsmith.ui.start_token import TOKEN, StartToken
 from pointsmith.worker.store import RunStore
+from starlette.datastructures import Headers
 from starlette.routing import Mount
 
 HERE = "http://127.0.0.1:7860"
@@ -100,7 +103,7 @@ def test_the_token_is_asked_for_on_purpose_and_leaves_the_environment(
     assert access_of(tmp_path, "127.0.0.1", token=True).roots is None
     monkeypatch.setenv(TOKEN, "sixteen-characters")
     own = access_of(tmp_path, "0.0.0.0")
-    assert own.token.matches("sixteen-characters") and not own.token.show and TOKEN not in __import__("os").environ
+    assert own.token.matches("sixteen-characters") and not own.token.show and TOKEN not in os.environ
     (tmp_path / "token").write_text("another-token-of-mine\n")
     assert access_of(tmp_path, "0.0.0.0", token_file=tmp_path / "token").token.matches("another-token-of-mine")
     for options in ({"auth": ["ada:long enough"]}, {"no_auth": True}):
@@ -150,13 +153,9 @@ def test_pages_that_are_open_are_remembered_in_bounds(opened: TestClient) -> Non
         sessions[f"visit{at}"][state] = at
         assert sessions["open"][state] == "mine"  # whoever uses it keeps it
     assert len(sessions.session_data) == len(sessions.time_last_used) == SESSIONS
-    for session_id in list(sessions.session_data):
-        sessions.time_last_used[session_id] -= 2 * (
-            sessions.time_last_used[session_id] - sessions.time_last_used["open"]
-        )
-    sessions.session_data.clear()
+    sessions.time_last_used = {name: used - timedelta(days=1) for name, used in sessions.time_last_used.items()}
     sessions.delete_all_expired_state()
-    assert not sessions.time_last_used
+    assert not sessions.session_data and not sessions.time_last_used
 
 
 # --- what is told ---
@@ -237,8 +236,6 @@ def test_an_upload_that_breaks_off_leaves_no_file(tmp_path: Path) -> None:
     async def broken() -> Any:
         yield b'--x\r\ncontent-disposition: form-data; name="files"; filename="a"\r\n\r\nabc'
         raise ConnectionError
-
-    from starlette.datastructures import Headers
 
     headers = Headers({"content-type": "multipart/form-data; boundary=x"})
     parser = BoundedParser(headers, broken(), upload_dir=tmp_path, max_file_size=10)
