@@ -66,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-auth", action="store_true", help="no login although a network can reach the page")
     parser.add_argument(
+        "--token",
+        action="store_true",
+        help="ask for a token, which the printed address holds: for machines that several people use. "
+        "POINTSMITH_TOKEN or --token-file sets your own",
+    )
+    parser.add_argument("--token-file", type=Path, metavar="FILE", help="ask for the token in this file")
+    parser.add_argument(
         "--data-root",
         action="append",
         default=[],
@@ -74,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         help="visitors may name data below this folder, and nowhere else; may be given again",
     )
     parser.add_argument(
-        "--allowed-host", action="append", default=[], metavar="NAME", help="a name by which a proxy reaches the page"
+        "--allowed-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name by which a proxy reaches the page, such as lab.org or https://lab.org:8443",
     )
     parser.add_argument("--mcp", action="store_true", help="offer the API as tools of the Model Context Protocol, too")
     return parser
@@ -93,7 +104,13 @@ def _serve(options: argparse.Namespace) -> None:
     door_rules = import_module("pointsmith.ui.access")
     data_dir = (options.data or default_data_dir()).expanduser().absolute()
     access = door_rules.access_of(
-        data_dir, options.host, auth=options.auth, no_auth=options.no_auth, data_roots=options.data_root
+        data_dir,
+        options.host,
+        auth=options.auth,
+        no_auth=options.no_auth,
+        data_roots=options.data_root,
+        token=options.token,
+        token_file=options.token_file,
     )
     with _listen(options.host, options.port) as door:
         print("Pointsmith is starting …", flush=True)
@@ -111,7 +128,7 @@ def _serve(options: argparse.Namespace) -> None:
             page = server.application(
                 service.store, service.data_dir, access, local=local, hosts=options.allowed_host, mcp=options.mcp
             )
-            server.serve(page, door)
+            server.serve(page, door, access.token)
 
 
 def _warm() -> None:

@@ -20,6 +20,7 @@ from ..worker.connection import is_local
 from ..worker.own_runs import NOBODY, OwnRuns
 from ..worker.store import RunStore
 from .accounts import Accounts
+from .start_token import TOKEN, StartToken
 
 AUTH = "POINTSMITH_AUTH"
 """The environment variable with `NAME:PASSWORD`, or the path of a file of accounts (see `accounts`)."""
@@ -38,6 +39,13 @@ class Access:
     door: Door = "open"
     accounts: Accounts = field(default_factory=Accounts)
     roots: tuple[Path, ...] | None = None
+    token: StartToken = field(default_factory=StartToken)
+    """What everybody must know who uses an open page; falsy: nothing."""
+
+    @property
+    def asks(self) -> bool:
+        """Whether a visitor must show who they are, or that they know the token."""
+        return self.door != "open" or bool(self.token)
 
     def visitor(self, request: Request) -> str | None:
         """The name of whoever sent this request; None: he may not enter at all."""
@@ -45,7 +53,7 @@ class Access:
             return self.accounts.name_of(request)
         if self.door == "oauth":
             return _hugging_face(request.scope.get("session") or {})
-        return ""
+        return None if self.token and not self.token.admits(request) else ""
 
     def owner(self) -> str | None:
         """Whose runs whoever sent the event at hand may see; None: everybody's, as nobody has a name.
@@ -162,6 +170,8 @@ def access_of(
     auth: Iterable[str] = (),
     no_auth: bool = False,
     data_roots: Iterable[Path] = (),
+    token: bool = False,
+    token_file: Path | None = None,
 ) -> Access:
     """Return the rules for a page that listens on `host`. UserError for a page open to a network without a login.
 
@@ -173,19 +183,35 @@ def access_of(
     accounts = Accounts.read(given)
     door: Door = "accounts" if accounts.hashes else "oauth" if _oauth_wanted() else "open"
     local = is_local(host)
-    if door == "open" and not local and not no_auth:
+    start_token = _start_token(token, token_file)
+    if start_token and (no_auth or door != "open"):
+        raise UserError(
+            f"A start token and {'--no-auth' if no_auth else 'a login'} contradict each other",
+            remedy="Give one of them",
+        )
+    if door == "open" and not start_token and not local and not no_auth:
         raise UserError(
             f"The page would be open to everybody who reaches {host}, and they could start runs and read this "
             "machine's files",
             expected="a login, or an address of this machine only",
-            remedy=f"Give --auth NAME:PASSWORD or set {AUTH}; keep --host 127.0.0.1 and use an SSH tunnel; or say "
-            "--no-auth when something else guards the door",
+            remedy=f"Give --token or --auth NAME:PASSWORD, or set {AUTH}; keep --host 127.0.0.1 and use an SSH tunnel; "
+            "or say --no-auth when something else guards the door",
         )
     if no_auth and door != "open":
         raise UserError("--no-auth and a login contradict each other", remedy="Give one of them")
     roots = tuple(data_roots)
     whole = door == "open" and local and not roots
-    return Access(data_dir / "uploads", door, accounts, None if whole else roots)
+    return Access(data_dir / "uploads", door, accounts, None if whole else roots, start_token)
+
+
+def _start_token(wanted: bool, file: Path | None) -> StartToken:
+    """Return the page's start token, and take the operator's own out of the environment."""
+    own = os.environ.pop(TOKEN, "")
+    if file is not None:
+        return StartToken.read_file(file)
+    if own:
+        return StartToken.read(own)
+    return StartToken.random() if wanted else StartToken()
 
 
 def _oauth_wanted() -> bool:

@@ -6,8 +6,10 @@ A file of accounts has one `name:hash` a line, as `pointsmith password NAME` pri
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import time
@@ -28,8 +30,11 @@ _COST = (1 << 14, 8, 1)
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _PATIENCE = 900.0
 _TRIES = {"from": 10, "of": 50}
-"""Failed attempts in `_PATIENCE` seconds from one address, and on one account; then the door stays shut for a while."""
+"""Attempts that failed or are under way, in `_PATIENCE` seconds, from one address and on one account. Then the door
+stays shut for a while."""
 _LEAST = 8
+_SESSIONS = 100
+"""Logins of one account that last at the same time; the oldest ends first."""
 
 
 def hashed(password: str) -> str:
@@ -64,7 +69,7 @@ class Accounts:
     hashes: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     _sessions: dict[str, tuple[str, float]] = field(default_factory=dict)
-    _failed: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+    _tries: dict[tuple[str, str], list[float]] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
@@ -81,21 +86,29 @@ class Accounts:
 
     def enter(self, name: str, password: str, address: str) -> str | None:
         """Return a new session's token, or None for a wrong name or password. UserError after too many of them."""
-        places = {"from": address, "of": name}
-        with self._lock:
-            for how, who in places.items():
-                if len(self._recent(how, who)) >= _TRIES[how]:
-                    raise UserError("Too many attempts to log in", remedy=f"Wait {_PATIENCE / 60:.0f} minutes")
-        # An unknown name takes as long as a wrong password.
-        right = matches(password, self.hashes.get(name, _DUMMY)) and name in self.hashes
+        # An unknown name is no account that could be guessed at, and names are invented faster than they expire.
+        counted = {"from": _network(address), **({"of": name} if name in self.hashes else {})}
         now = self.clock()
         with self._lock:
-            if not right:
-                for how, who in places.items():
-                    self._recent(how, who).append(now)
-                return None
+            self._forget(now - _PATIENCE)
+            if any(len(self._tries.get((how, who), ())) >= _TRIES[how] for how, who in counted.items()):
+                raise UserError("Too many attempts to log in", remedy=f"Wait {_PATIENCE / 60:.0f} minutes")
+            # Counted before the password is looked at: whoever tries many at once is counted for each.
+            for key in counted.items():
+                self._tries.setdefault(key, []).append(now)
+        # An unknown name takes as long as a wrong password.
+        right = matches(password, self.hashes.get(name, _DUMMY)) and name in self.hashes
+        if not right:
+            return None
+        with self._lock:
+            for key in counted.items():
+                with contextlib.suppress(ValueError):
+                    self._tries.get(key, []).remove(now)
             token = secrets.token_urlsafe(32)
             self._sessions = {one: kept for one, kept in self._sessions.items() if kept[1] > now}
+            own = [one for one, kept in self._sessions.items() if kept[0] == name]
+            for oldest in own[: max(0, len(own) + 1 - _SESSIONS)]:
+                del self._sessions[oldest]
             self._sessions[token] = (name, now + LIFETIME)
             return token
 
@@ -109,12 +122,21 @@ class Accounts:
         name, until = self._sessions.get(request.cookies.get(COOKIE, ""), ("", 0.0))
         return name if name and until > self.clock() else None
 
-    def _recent(self, how: str, who: str) -> list[float]:
-        oldest = self.clock() - _PATIENCE
-        if len(self._failed) > 10_000:
-            self._failed = {key: times for key, times in self._failed.items() if times and times[-1] > oldest}
-        self._failed[how, who] = [one for one in self._failed.get((how, who), []) if one > oldest]
-        return self._failed[how, who]
+    def _forget(self, oldest: float) -> None:
+        """Forget the attempts before this moment."""
+        recent = {key: [one for one in times if one > oldest] for key, times in self._tries.items()}
+        self._tries = {key: times for key, times in recent.items() if times}
+
+
+def _network(address: str) -> str:
+    """Return the part of an address that a client cannot choose: of an IPv6 address its network of 64 bits."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 _DUMMY = "scrypt$16384$8$1$AAAAAAAAAAAAAAAAAAAAAA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="

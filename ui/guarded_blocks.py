@@ -11,6 +11,8 @@ from gradio.blocks import BlockFunction
 from gradio.state_holder import SessionState
 from gradio.utils import get_upload_folder
 
+from .neutral_errors import unexpected
+
 _FILE_FIELDS = (gr.File, gr.UploadButton, gr.Image)
 
 
@@ -21,7 +23,17 @@ class GuardedBlocks(gr.Blocks):
     it would copy the file into its cache, or fetch the address, for any component. Here such an object is refused in
     every argument, except for an upload in a field that takes files. What functions return is checked likewise:
     none of them returns file objects of its own making, so one in there has come from a visitor.
+
+    An unexpected error of an event is logged, and the client gets a neutral sentence.
     """
+
+    async def process_api(self, *args: Any, **options: Any) -> dict[str, Any]:
+        try:
+            return await super().process_api(*args, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise unexpected(error) from None
 
     async def preprocess_data(
         self,

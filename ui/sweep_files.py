@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi import HTTPException, Request, Response
+from fastapi import Request, Response
 
 from ..core.errors import UserError
 from ..core.training.sweep import latex, means_csv, runs_csv
@@ -12,6 +12,7 @@ from ..worker.own_runs import NOBODY
 from ..worker.store import RunStore
 from ..worker.sweeps import Sweeps
 from .access import Access
+from .neutral_errors import AnswerError
 
 _FILES = {
     "means.csv": (means_csv, "text/csv"),
@@ -26,14 +27,14 @@ def sweep_files(store: RunStore, access: Access) -> Callable[[str, str, Request]
     def send(sweep_id: str, name: str, request: Request) -> Response:
         visitor = access.visitor(request)
         if visitor is None:
-            raise HTTPException(401, "Log in first.")
+            raise AnswerError(401, "Log in first.")
         if name not in _FILES:
-            raise HTTPException(404, "A sweep has no such file.")
+            raise AnswerError(404, "A sweep has no such file.")
         owner = None if access.door == "open" else visitor or NOBODY
         try:
             sweep = Sweeps(store, lambda: owner).get(sweep_id)
         except UserError as error:
-            raise HTTPException(404, str(error)) from error
+            raise AnswerError(404, str(error)) from error
         make, kind = _FILES[name]
         headers = {"Content-Disposition": f'attachment; filename="sweep-{sweep.id[:8]}-{name}"'}
         return Response(make(sweep.outcomes), media_type=f"{kind}; charset=utf-8", headers=headers)

@@ -83,7 +83,7 @@ class _Cached:
 
 
 class UploadGate:
-    """ASGI middleware that admits an upload before its bytes arrive, or refuses it with status 411, 413 or 507.
+    """ASGI middleware that admits an upload before its bytes arrive, or refuses it with status 411 or 413.
 
     What a user's requests hold in the cache, or are sending now, counts together with their uploads, except for a
     little that is always admitted (`SMALL`). With logins of Hugging Face, only the limit of all counts here. Uploads

@@ -106,3 +106,9 @@ def guard_output() -> None:
         return terminal_text(hide(text))
 
     sys.stdout, sys.stderr = ScrubbedStream(sys.stdout, scrub), ScrubbedStream(sys.stderr, scrub)
+
+
+def print_secret(line: str) -> None:
+    """Print a line as it is, secrets and all: for the address that only the operator's terminal is to show."""
+    stream = sys.stdout._stream if isinstance(sys.stdout, ScrubbedStream) else sys.stdout
+    print(line, file=stream, flush=True)
