@@ -186,7 +186,7 @@ def play(
 ) -> Report:
     """One round. Raises nothing for a failed promise: the report has it."""
     chance = random.Random(seed)
-    trainer = HERE / "witness_trainer.py" if real else HERE.parent / "worker" / "counting_trainer.py"
+    trainer = HERE / "witness_trainer.py" if real else HERE.parent / "support" / "counting_trainer.py"
     config = {**TINY, "seed": seed} if real else COUNTING
     data = Path(tempfile.mkdtemp(prefix="chaos-"))
     report = Report(seed, runs)

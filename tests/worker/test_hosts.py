@@ -22,9 +22,10 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, processes_on, until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.waiting import FAST, processes_on, until
 
-TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
 HOST = """
 import sys
 from pathlib import Path

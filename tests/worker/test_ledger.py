@@ -13,7 +13,7 @@ from pointsmith.worker.ledger import Claim, Ledger
 from pointsmith.worker.store import RunStore
 from pointsmith.worker.timeline import Cursor
 
-from .conftest import FAST, until
+from tests.support.waiting import FAST, until
 
 LOST = {"kind": "lost", "message": "gone", "log": []}
 

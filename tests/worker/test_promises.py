@@ -29,13 +29,13 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, keeps, processes_on, until
+from tests.support.paths import CHAOS, COUNTING_TRAINER, ROOT
+from tests.support.waiting import FAST, keeps, processes_on, until
 
-HERE = Path(__file__).resolve()
-TRAINER = (sys.executable, str(HERE.with_name("counting_trainer.py")))
-REAL = (sys.executable, str(HERE.parents[1] / "chaos" / "witness_trainer.py"))
-LAUNCHER = HERE.parents[1] / "chaos" / "launcher.py"
-TINY: dict[str, Any] = yaml.safe_load((HERE.parents[1] / "chaos" / "tiny.yaml").read_text())
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
+REAL = (sys.executable, str(CHAOS / "witness_trainer.py"))
+LAUNCHER = CHAOS / "launcher.py"
+TINY: dict[str, Any] = yaml.safe_load((CHAOS / "tiny.yaml").read_text())
 TINY |= {"data": {**TINY["data"], "train_per_class": 16}, "epochs": 8}
 
 
@@ -129,7 +129,7 @@ def test_killing_and_restarting_the_page_changes_nothing(data: Path) -> None:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port = door.getsockname()[1]
-    app = [sys.executable, str(HERE.parents[2] / "app.py"), "--no-worker", "--port", str(port), "--data", str(data)]
+    app = [sys.executable, str(ROOT / "app.py"), "--no-worker", "--port", str(port), "--data", str(data)]
 
     def answers() -> bool:
         try:

@@ -21,9 +21,10 @@ from pointsmith.worker.connection import Unreachable
 from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 
-from .conftest import FAST, keeps, processes_on, until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.waiting import FAST, keeps, processes_on, until
 
-TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
 
 
 def _service(data: Path, workers: int = 1) -> Service:

@@ -16,9 +16,10 @@ from pointsmith.core.errors import UserError
 from pointsmith.worker.connection import RedisAddress, Unreachable
 from pointsmith.worker.service import Service
 
-from .conftest import FAST, until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.waiting import FAST, until
 
-TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
 PASSWORD = "a-password-of-the-test"
 
 

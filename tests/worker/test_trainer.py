@@ -15,9 +15,10 @@ import pytest
 from pointsmith.worker.run import read_json, write_json
 from pointsmith.worker.trainer import take_folder
 
-from .conftest import until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.waiting import until
 
-COUNTING = [sys.executable, str(Path(__file__).with_name("counting_trainer.py"))]
+COUNTING = [sys.executable, str(COUNTING_TRAINER)]
 REAL = [sys.executable, "-m", "pointsmith.worker.trainer"]
 
 Start = Callable[..., "subprocess.Popen[bytes]"]

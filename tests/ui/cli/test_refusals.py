@@ -11,19 +11,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from safetensors.torch import load_file, save_file
 
-from .conftest import TINY, Call, make_shapes
-
-
-def assert_refused(result: Result, *said: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    for part in said:
-        assert part in result.stderr, result.stderr
-    assert result.stdout == "" or "Run: " in result.stdout
+from tests.support.cli import TINY, Call, assert_refused, make_shapes
 
 
 def everything(folder: Path) -> set[Path]:

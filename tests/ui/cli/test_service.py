@@ -11,8 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from .conftest import Call
-from .test_refusals import assert_refused
+from tests.support.cli import Call, assert_refused
 
 
 def test_worker_runs_until_interrupted(tmp_path: Path) -> None:

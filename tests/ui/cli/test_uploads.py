@@ -11,7 +11,7 @@ import pytest
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.store import RunStore
 
-from .conftest import Call
+from tests.support.cli import Call
 
 
 @pytest.fixture

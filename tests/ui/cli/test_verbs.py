@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
 from pointsmith.ui.cli.main import VERBS, cli
 
-from .conftest import Call
+from tests.support.cli import Call
+from tests.support.paths import ROOT
 
 HEAVY = ("torch", "numpy", "gradio", "celery", "redis", "pydantic", "yaml", "trimesh")
 
@@ -84,7 +84,7 @@ def test_methods_as_a_table_and_with_multiply_adds(call: Call, monkeypatch: pyte
 
 
 def test_the_readme_holds_the_generated_tables(call: Call) -> None:
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert call("methods", "--markdown").output.strip() in readme
 
 
@@ -128,5 +128,5 @@ def test_help_is_quick() -> None:
 
 
 def test_installed_script_calls_this_main() -> None:
-    text = (Path(__file__).resolve().parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'pointsmith = "pointsmith.ui.cli.main:main"' in text

@@ -16,15 +16,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import ADA, serving_hub
-from hub_server import Hub as Served
 from pointsmith.core.adapters import describe, save_adapter
 from pointsmith.core.building import build
 from pointsmith.core.errors import UserError
 from pointsmith.core.hub.client import Hub
 from pointsmith.core.hub.push import push
 from pointsmith.core.hub.space import demos, push_space, requirements, space_files
-from tiny import tiny_run
+
+from tests.support.hub_server import ADA, serving_hub
+from tests.support.hub_server import Hub as Served
+from tests.support.tiny import tiny_run
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None

@@ -22,10 +22,11 @@ import numpy as np
 import psutil
 import pytest
 from pointsmith.core.training import train
-from test_hostile_uploads import FILES, SOUND, hostile_h5
-from tiny import tiny_run
 
-from .serving import ROOT, free_port
+from tests.support.app_process import free_port
+from tests.support.hostile_files import FILES, SOUND, hostile_h5
+from tests.support.paths import ROOT
+from tests.support.tiny import tiny_run
 
 MB = 1 << 20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .serving import App
-from .test_browser import CHROMIUM, FLAGS
+from tests.support.app_process import App
+from tests.support.browser import CHROMIUM, FLAGS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
