@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.support.processes import restore_interrupts
+
 _TOGETHER = {"tests/ui/page/": "page", "tests/worker/": "workers", "tests/chaos/": "workers"}
+
+
+def pytest_configure() -> None:
+    restore_interrupts()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.support.browser import FLAGS
 from tests.support.paths import ROOT
+from tests.support.processes import PATIENCE
 from tests.support.stocked import Stocked
 
 OUT = ROOT / "assets" / "screenshots"
@@ -41,7 +42,7 @@ def trained(page: Stocked) -> dict[str, str]:
 
     def known() -> dict[str, tuple[str, str]]:
         command = [sys.executable, "-m", "pointsmith.ui.cli.main", "runs", "--service", str(page.data), "--json"]
-        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout)
         return {one["name"]: (one["id"], one["state"]) for one in said}
 
     for name, method in METHODS.items():

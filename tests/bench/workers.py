@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tests.support.app_process import App
+from tests.support.processes import PATIENCE
 
 RUN = {"data.train_per_class": 12, "data.test_per_class": 4, "epochs": 4, "batch_size": 12}
 
@@ -38,7 +39,7 @@ def of(workers: int, runs: int) -> float:
 
 def said(service: list[str], verb: str, *options: str) -> str:
     command = [part.format(verb) for part in service] + list(options)
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
 
 
 def main() -> None:

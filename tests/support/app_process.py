@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.paths import ROOT
+from tests.support.processes import PATIENCE, Child
 
 
 def free_port() -> int:
@@ -26,7 +27,7 @@ class App:
     folder: Path
     options: tuple[str, ...] = ()
     port: int = field(default_factory=free_port)
-    process: subprocess.Popen[str] | None = None
+    process: Child | None = None
 
     @property
     def address(self) -> str:
@@ -43,7 +44,7 @@ class App:
         """Start it, and wait until it answers."""
         command = [sys.executable, str(ROOT / "app.py"), "--port", str(self.port), "--data", str(self.data)]
         with (self.folder / "app.log").open("a") as log:
-            self.process = subprocess.Popen(
+            self.process = Child(
                 [*command, *self.options],
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -51,8 +52,7 @@ class App:
                 cwd=self.folder,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},  # one core for what trains, one for the browser
             )
-        assert self.process.stdout
-        said = [self.process.stdout.readline(), self.process.stdout.readline()]
+        said = [self.process.read_line(), self.process.read_line()]
         assert self.address in said[-1], f"{said} {self.log()}"
 
     def stop(self) -> None:
@@ -66,7 +66,7 @@ class App:
         finally:
             if process.poll() is None:
                 process.kill()
-                process.wait()
+                process.wait(PATIENCE)
             if process.stdout:
                 process.stdout.close()
 

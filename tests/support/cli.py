@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from click.testing import Result
 
+from tests.support.processes import Child
+
 Call = Callable[..., Result]
 
 SIZES = {"dim": 24, "depth": 2, "heads": 2, "groups": 8, "group_size": 8, "widths": "[8,16,16]"}
@@ -49,8 +51,8 @@ def assert_refused(result: Result, *said: str) -> None:
     assert result.stdout == "" or "Run: " in result.stdout
 
 
-def start(words: list[object]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(words: list[object]) -> Child:
+    return Child(
         [sys.executable, "-m", "pointsmith.ui.cli.main", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -69,7 +71,7 @@ def interrupted(words: Sequence[object], out: Path, first: str) -> tuple[str, st
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.finish(60)
         if process.returncode != 0:
             break
     assert process.returncode == 130 and "Traceback" not in stderr, stderr

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from tests.support.processes import join
+
 COMMIT = "29921d9f3f4eb70ef01ade99a9534af7022c3648"
 
 
@@ -121,4 +123,4 @@ def serving(content: bytes) -> Iterator[Served]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        join([thread])

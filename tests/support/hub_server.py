@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+import signal
 import sys
 import threading
 import time
@@ -22,6 +23,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import yaml
+
+from tests.support.processes import join
 
 ADA = "hf_" + "A" * 34
 """May write to what is ada's and club's."""
@@ -518,10 +521,10 @@ def serving_hub(port: int = 0) -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
-        thread.join()
+        join([thread])
 
 
 if __name__ == "__main__":
     with serving_hub(int(sys.argv[1])) as running:
         print(running.url, flush=True)
-        threading.Event().wait()
+        signal.pause()

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.support.app_process import App
 from tests.support.part_sets import FIXED, method_of, write_tools
+from tests.support.processes import PATIENCE
 
 VIT = {"kind": "vit-b16", "weights": "random", "image_size": 32, "patch_size": 8, "dim": 24, "depth": 2, "heads": 2}
 DEMO = {"kind": "demo", "train_per_class": 4, "test_per_class": 2, "preparation": {"points": 512}}
@@ -34,7 +35,7 @@ class Stocked(App):
         command = [sys.executable, "-m", "pointsmith.ui.cli.main", "submit", "--service", str(self.data)]
         said = subprocess.run(
             [*command, "--config", str(path), "--name", name],
-            capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+            capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, timeout=PATIENCE,
         )  # fmt: skip
         assert said.returncode == 0, said.stderr
         return said.stdout.split()[0]
@@ -78,5 +79,5 @@ class Stocked(App):
     def states(self) -> dict[str, str]:
         """What has become of each run, by id."""
         command = [sys.executable, "-m", "pointsmith.ui.cli.main", "runs", "--service", str(self.data), "--json"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True)
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE)
         return {one["id"]: one["state"] for one in json.loads(said.stdout)}

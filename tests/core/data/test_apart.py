@@ -28,6 +28,7 @@ from pointsmith.core.errors import UserError
 from pydantic import TypeAdapter
 
 from tests.support.part_sets import write_tools
+from tests.support.processes import Child, ended
 
 
 def config(content: dict[str, Any]) -> DataConfig:
@@ -231,15 +232,14 @@ def test_no_child_outlives_its_parent(tmp_path: Path) -> None:
         "from pointsmith.core.data.config import H5Data\n"
         "read_apart(H5Data(train=pathlib.Path(sys.argv[1])), progress=lambda *_: print('on', flush=True))"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "never.zip")], stdout=subprocess.PIPE)
+    parent = Child([sys.executable, "-c", code, str(tmp_path / "never.zip")], stdout=subprocess.PIPE)
     try:
-        assert parent.stdout is not None and parent.stdout.readline() == b"on\n"
+        assert parent.read_line() == b"on\n"
         children = psutil.Process(parent.pid).children()
     finally:
         parent.kill()
-        parent.communicate()
-    _, alive = psutil.wait_procs(children, timeout=5)
-    assert not alive
+        parent.finish()
+    assert ended(children, timeout=5)
 
 
 def test_what_is_wrong_is_said_as_by_the_reader(tmp_path: Path) -> None:

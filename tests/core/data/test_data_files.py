@@ -19,6 +19,7 @@ from pointsmith.core.data.surface import sample_surface
 from pointsmith.core.errors import UserError
 
 from tests.support.paths import SHARED
+from tests.support.processes import PATIENCE
 
 FORMATS = SHARED / "mesh-formats"
 
@@ -424,7 +425,7 @@ def test_untrusted_child_sees_no_secret_and_imports_no_torch(tmp_path: Path, mon
     assert seen and "secret" not in repr(seen)
     monkeypatch.undo()
     code = "import sys, pointsmith.core.data.files; assert not {'torch', 'trimesh', 'gradio'} & set(sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE).returncode == 0
 
 
 # --- the real collection

@@ -37,6 +37,7 @@ from tests.support.hostile_files import (
     hostile_h5,
     inner,
 )
+from tests.support.processes import join
 
 
 def _peak(child: psutil.Process) -> int:
@@ -70,7 +71,7 @@ def in_child() -> Iterator[Callable[[], int]]:
     looking.start()
     yield lambda: seen[0]
     over.set()
-    looking.join()
+    join([looking])
 
 
 def own() -> int:

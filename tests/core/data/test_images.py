@@ -32,6 +32,7 @@ from pointsmith.core.training import train
 
 from tests.support.curves import curve
 from tests.support.paths import SHARED
+from tests.support.processes import PATIENCE
 
 SIGNS = SHARED / "sign-digits"
 COLOURS = {"blue": (40, 60, 220), "green": (30, 200, 40), "red": (220, 40, 30)}
@@ -533,4 +534,4 @@ def test_a_strangers_file_is_decoded_in_a_child(tmp_path: Path) -> None:
 def test_parsing_files_needs_no_torch() -> None:
     """The child of an upload starts in a fraction of a second, and its memory limit has no room for more."""
     code = "import sys, pointsmith.core.data.files; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE).returncode == 0

@@ -28,6 +28,7 @@ from pointsmith.core.training import train
 from safetensors.torch import save
 
 from tests.support.file_server import COMMIT, Served, serving
+from tests.support.processes import PATIENCE, Child, join
 
 CONTENT = bytes(range(256)) * 2000
 HALF = len(CONTENT) // 2
@@ -251,16 +252,16 @@ def test_two_processes_fetch_one_file(server: Served) -> None:
     first = threading.Thread(target=fetch, args=("mine", source))
     first.start()
     assert server.waiting.wait(20)
-    second = subprocess.Popen([sys.executable, "-c", program, str(source.url)], stdout=subprocess.PIPE, text=True)
+    second = Child([sys.executable, "-c", program, str(source.url)], stdout=subprocess.PIPE, text=True)
     try:
         threading.Event().wait(4)  # so that it comes to wait; should it be slower, it finds the file whole
         server.hold.set()
         first.join(20)
-        said, _ = second.communicate(timeout=60)
+        said, _ = second.finish(60)
     finally:
         server.hold.set()
         second.kill()
-        second.wait()
+        second.wait(PATIENCE)
     assert second.returncode == 0 and server.gets() == [None]
     assert said.strip() in ("['Another process downloads weights.pth']", "[]")
     assert place_of("mine", source).read_bytes() == CONTENT
@@ -391,7 +392,7 @@ def test_a_run_tells_how_far_its_weights_are(tiny: Served, tmp_path: Path) -> No
     release = threading.Timer(1.2, tiny.hold.set)
     release.start()
     events = list(train(parse_config(RUN, "run"), tmp_path / "run", device="cpu"))
-    release.join()
+    join([release])
     stages = [event for event in events if isinstance(event, Stage)]
     told = [stage for stage in stages if stage.done is not None and stage.stage == "backbone"]
     assert 1 <= len(told) <= 6

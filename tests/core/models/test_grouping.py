@@ -16,6 +16,7 @@ from pointsmith.core.errors import UserError
 from pointsmith.core.models.grouping import farthest_points, group, nearest, select_in_torch
 
 from tests.support.grouping_clouds import CLOUDS, at_the_threshold, brute_force, normal
+from tests.support.processes import PATIENCE, join
 
 
 @pytest.fixture(params=[1, 2])
@@ -155,7 +156,7 @@ def test_concurrent_callers(threads: int) -> None:
     gate = threading.Barrier(len(batches))
 
     def call(i: int) -> None:
-        gate.wait()
+        gate.wait(PATIENCE)
         for _ in range(20):
             made = group(batches[i], 16, 12)
             if not (torch.equal(made.index, expected[i].index) and torch.equal(made.centres, expected[i].centres)):
@@ -164,8 +165,7 @@ def test_concurrent_callers(threads: int) -> None:
     callers = [threading.Thread(target=call, args=(i,)) for i in range(len(batches))]
     for caller in callers:
         caller.start()
-    for caller in callers:
-        caller.join()
+    join(callers)
     assert not wrong
     assert torch.get_num_threads() == threads
 
@@ -182,7 +182,12 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def in_new_process(code: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -24,6 +24,7 @@ from pointsmith.core.predict import Predictor
 from pointsmith.core.serving.pool import Place, TrunkPool
 from pointsmith.core.serving.server import Server
 
+from tests.support.processes import PATIENCE, join
 from tests.support.tiny import BACKBONES, inputs_for, tiny_run
 
 CLASSES = tuple("abcde")
@@ -256,7 +257,9 @@ def test_a_server_starts_without_what_compiles(tmp_path: Path) -> None:
         "Server().open(sys.argv[1]).predict([numpy.random.default_rng(0).random((64, 3), numpy.float32)])\n"
         "print([one for one in ('sympy', 'torch._dynamo', 'torch._inductor') if one in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -291,7 +294,7 @@ class Growth:
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
-        self._thread.join()
+        join([self._thread])
 
 
 @pytest.mark.slow

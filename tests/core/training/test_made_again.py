@@ -13,6 +13,7 @@ from pointsmith.core.models.made_again import made_again
 from pointsmith.core.models.trunk import BlockShape
 from pointsmith.core.peft.dapt import DAPTBlock, DAPTConfig
 
+from tests.support.processes import PATIENCE
 from tests.support.tiny import tiny_run
 
 Found = tuple[torch.Tensor, ...]
@@ -94,6 +95,6 @@ def test_training_does_not_import_the_compiler(tmp_path: Path, method: str) -> N
         "print(kinds[-1], [one for one in ('torch._dynamo', 'torch._inductor') if one in sys.modules])"
     )
     words = [sys.executable, "-c", code, str(config), str(tmp_path / "run")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "finished []"

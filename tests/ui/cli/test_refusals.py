@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support.cli import TINY, Call, assert_refused, make_shapes
+from tests.support.processes import PATIENCE
 
 
 def everything(folder: Path) -> set[Path]:
@@ -207,6 +208,7 @@ def test_real_process_prints_one_line(tmp_path: Path) -> None:
         text=True,
         cwd=tmp_path,
         check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     assert done.stdout == ""

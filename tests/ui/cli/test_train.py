@@ -109,11 +109,10 @@ def test_interrupt_before_training_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "new" / "run"
     # So many generated clouds that loading takes far longer than this test waits.
     process = start(["train", *TINY, "--data", "demo", "--set", "data.train_per_class=2000", "--out", out])
-    assert process.stdout is not None
-    while "Loading demo" not in process.stdout.readline():
+    while "Loading demo" not in process.read_line():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.finish(60)
     assert process.returncode == 130
     assert "Stopped before anything was saved." in stderr and "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []

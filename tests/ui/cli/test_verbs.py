@@ -12,6 +12,7 @@ from pointsmith.ui.cli.main import VERBS, cli
 
 from tests.support.cli import Call
 from tests.support.paths import ROOT
+from tests.support.processes import PATIENCE
 
 HEAVY = ("torch", "numpy", "gradio", "celery", "redis", "pydantic", "yaml", "trimesh")
 
@@ -25,7 +26,9 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
         "except SystemExit as end:\n    assert end.code == 0\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
     assert done.stdout
     assert done.stderr.strip() == ""
 
@@ -121,6 +124,7 @@ def test_help_is_quick() -> None:
         capture_output=True,
         text=True,
         check=True,
+        timeout=PATIENCE,
     )
     last = done.stderr.strip().splitlines()[-1]
     assert last.endswith("pointsmith.ui.cli.main")

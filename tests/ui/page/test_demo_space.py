@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -25,6 +24,7 @@ from pointsmith.core.hub.space import demos, push_space, requirements, space_fil
 
 from tests.support.hub_server import ADA, serving_hub
 from tests.support.hub_server import Hub as Served
+from tests.support.processes import Child
 from tests.support.tiny import tiny_run
 
 CHROMIUM = next(
@@ -98,7 +98,7 @@ def address(hub: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         "OMP_NUM_THREADS": "1",
     }
     with (place / "log").open("w+") as log:
-        server = subprocess.Popen(
+        server = Child(
             [sys.executable, "app.py"], cwd=place / "app", env=environment, stdout=log, stderr=log, text=True
         )
         try:
