@@ -1,23 +1,24 @@
 """Shared by all tests: one compute thread, so that results do not depend on the machine's cores, and two processes.
 
 All that starts the page runs in one process, one test after another, all that starts workers in another, and each other
-file in the one that is free. A run of some tests only (`python -m pytest tests/core/test_fast.py`) stays in one
+file in the one that is free. A run of some tests only (`python -m pytest tests/core/fast/test_fast.py`) stays in one
 process; `-n 0` has all of them in one.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-HERE = Path(__file__).parent
+from tests.support.processes import restore_interrupts
+
 _TOGETHER = {"tests/ui/page/": "page", "tests/worker/": "workers", "tests/chaos/": "workers"}
 
-sys.path.insert(0, str(HERE / "core"))
+
+def pytest_configure() -> None:
+    restore_interrupts()
 
 
 @pytest.fixture(scope="session", autouse=True)

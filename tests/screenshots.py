@@ -1,4 +1,4 @@
-"""The pictures of the README, taken from the page itself: `python tests/screenshots.py [--data FOLDER]`.
+"""The pictures of the README, taken from the page itself: `python -m tests.screenshots [--data FOLDER]`.
 
 Starts a page of its own, trains what the pictures show where the folder does not hold it yet (Adapter-X and DAPT on
 the built-in objects, ten epochs each: some three minutes a run on two idle cores), and writes assets/screenshots/*.png.
@@ -20,12 +20,12 @@ from pathlib import Path
 from PIL import Image, ImageOps
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE / "core"), str(HERE / "ui")]
-from page.stocked import Stocked  # noqa: E402
+from tests.support.browser import FLAGS
+from tests.support.paths import ROOT
+from tests.support.processes import PATIENCE
+from tests.support.stocked import Stocked
 
-OUT = HERE.parent / "assets" / "screenshots"
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+OUT = ROOT / "assets" / "screenshots"
 MOST = 300_000
 """Bytes of a picture."""
 RECIPE = {"data": {"kind": "demo"}, "head": {"dropout": 0.1}, "optim": {"lr": 0.003}, "epochs": 10, "batch_size": 16,
@@ -42,7 +42,7 @@ def trained(page: Stocked) -> dict[str, str]:
 
     def known() -> dict[str, tuple[str, str]]:
         command = [sys.executable, "-m", "pointsmith.ui.cli.main", "runs", "--service", str(page.data), "--json"]
-        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout)
         return {one["name"]: (one["id"], one["state"]) for one in said}
 
     for name, method in METHODS.items():

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
+
 HOUSES = ("core", "worker", "ui")
 FORBIDDEN = {"core": {"worker", "ui", "app"}, "worker": {"ui", "app"}, "ui": {"app"}}
 PACKAGES = {

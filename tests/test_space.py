@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.support.paths import ROOT
+
 _FORGET = """
 import sys
 sys.meta_path[:] = [one for one in sys.meta_path if "editable" not in repr(one)]

@@ -1,4 +1,4 @@
-"""From queueing the quick look to its first training step: `python tests/bench/first_step.py [--runs 3]`.
+"""From queueing the quick look to its first training step: `python -m tests.bench.first_step [--runs 3]`.
 
 Starts the page with one worker on a folder of its own, and reads the run's events as the page does.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,9 +15,7 @@ from pointsmith.core.config import RunConfig
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "ui" / "page"))
-from serving import App  # noqa: E402
+from tests.support.app_process import App
 
 
 def once(store: RunStore) -> dict[str, float]:

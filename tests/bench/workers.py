@@ -1,4 +1,4 @@
-"""How the queue grows with workers: `python tests/bench/workers.py [--runs 4] [--workers 1 2]`.
+"""How the queue grows with workers: `python -m tests.bench.workers [--runs 4] [--workers 1 2]`.
 
 Starts the page with so many workers on a folder of its own, queues equal runs (one thread each) and waits for the last.
 """
@@ -14,9 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "ui" / "page"))
-from serving import App  # noqa: E402
+from tests.support.app_process import App
+from tests.support.processes import PATIENCE
 
 RUN = {"data.train_per_class": 12, "data.test_per_class": 4, "epochs": 4, "batch_size": 12}
 
@@ -40,7 +39,7 @@ def of(workers: int, runs: int) -> float:
 
 def said(service: list[str], verb: str, *options: str) -> str:
     command = [part.format(verb) for part in service] + list(options)
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
 
 
 def main() -> None:

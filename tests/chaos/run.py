@@ -1,7 +1,7 @@
 """The chaos gate: many short runs, real workers, Redis and page, kill -9 of each in between, and then the count.
 
-    python tests/chaos/run.py --runs 200 --workers 4 --kills 12 --seeds 3
-    python tests/chaos/run.py --runs 24 --kills 6 --trainer real
+    python -m tests.chaos.run --runs 200 --workers 4 --kills 12 --seeds 3
+    python -m tests.chaos.run --runs 24 --kills 6 --trainer real
 
 Passed means: every run succeeded, no two trainers of one run ever worked at the same time, and every curve is whole,
 without gap or duplicate. Only processes that this program started are killed.
@@ -34,6 +34,8 @@ from pointsmith.core.errors import UserError
 from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.timing import Timing
+
+from tests.support.processes import PATIENCE, Child
 
 KINDS = ("worker", "child", "trainer", "redis", "web")
 TIMING = Timing(lease=3.0, renew=0.6, reap=0.3, resend=1.0)
@@ -89,16 +91,16 @@ class Arena:
         # The one who submits and looks: it also keeps Redis alive, as every launcher does.
         self.service = Service(data, 0, timing=TIMING)
         command = [sys.executable, str(HERE / "launcher.py"), str(data), str(workers), TIMING.to_json(), *trainer]
-        self.launcher = subprocess.Popen(command, env=self._environment(), stdin=subprocess.DEVNULL)
+        self.launcher = Child(command, env=self._environment(), stdin=subprocess.DEVNULL)
 
     def _environment(self) -> dict[str, str]:
         ours = {key: value for key, value in os.environ.items() if key not in ("REDIS_URL", "POINTSMITH_ARTEFACTS")}
         return {**ours, "OMP_NUM_THREADS": "1"}
 
-    def _start_web(self) -> subprocess.Popen[bytes]:
+    def _start_web(self) -> Child:
         command = [sys.executable, str(HERE.parents[1] / "app.py"), "--no-worker", "--port", str(self.port)]
         with (self.data / "web.txt").open("ab") as out:
-            return subprocess.Popen(
+            return Child(
                 [*command, "--data", str(self.data)], env=self._environment(), stdout=out, stderr=out,
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
@@ -117,7 +119,7 @@ class Arena:
             if self.web is None:
                 return False
             self.web.kill()
-            self.web.wait()
+            self.web.wait(PATIENCE)
             self.web = self._start_web()
             return True
         if kind == "redis":
@@ -165,7 +167,7 @@ class Arena:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                process.wait(PATIENCE)
         self.service.close()
 
 
@@ -186,7 +188,7 @@ def play(
 ) -> Report:
     """One round. Raises nothing for a failed promise: the report has it."""
     chance = random.Random(seed)
-    trainer = HERE / "witness_trainer.py" if real else HERE.parent / "worker" / "counting_trainer.py"
+    trainer = HERE / "witness_trainer.py" if real else HERE.parent / "support" / "counting_trainer.py"
     config = {**TINY, "seed": seed} if real else COUNTING
     data = Path(tempfile.mkdtemp(prefix="chaos-"))
     report = Report(seed, runs)

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 
-
-@pytest.fixture(scope="module")
-def gate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("chaos_gate", Path(__file__).with_name("run.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up there
-    spec.loader.exec_module(module)
-    return module
+from tests.chaos import run as gate
 
 
 @pytest.mark.slow
-def test_twelve_runs_survive_a_kill_of_each_kind(gate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twelve_runs_survive_a_kill_of_each_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REDIS_URL", raising=False)
     report = gate.play(seed=1, runs=12, workers=2, kills=5, limit=50.0)
     assert set(report.kills) == {"worker", "child", "trainer", "redis", "web"}
@@ -29,7 +16,7 @@ def test_twelve_runs_survive_a_kill_of_each_kind(gate: ModuleType, monkeypatch: 
     assert report.attempts > report.runs, "no kill met a run"
 
 
-def test_the_judge_sees_two_trainers_at_once(gate: ModuleType) -> None:
+def test_the_judge_sees_two_trainers_at_once() -> None:
     def done(*lines: tuple[int, float, int]) -> list[dict[str, float]]:
         return [{"pid": pid, "time": time, "token": token} for pid, time, token in lines]
 

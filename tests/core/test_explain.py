@@ -11,7 +11,8 @@ from pointsmith.core.errors import UserError
 from pointsmith.core.explain import explain
 from pointsmith.core.predict import Predictor
 from pointsmith.core.training import train
-from tiny import VIT, tiny_run
+
+from tests.support.tiny import VIT, tiny_run
 
 
 def predictor(tmp_path: Path, **method) -> Predictor:

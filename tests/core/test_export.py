@@ -14,7 +14,8 @@ from pointsmith.core.adapters import Adapter, describe
 from pointsmith.core.building import build
 from pointsmith.core.errors import UserError
 from pointsmith.core.export import export
-from tiny import BACKBONES, inputs_for, tiny_run
+
+from tests.support.tiny import BACKBONES, inputs_for, tiny_run
 
 CLASSES = tuple("abcde")
 CASES = [

@@ -17,9 +17,10 @@ from pointsmith.core.models.point_transformer import PointTransformerConfig
 from pointsmith.core.models.vit import ViTConfig
 from pointsmith.core.predict import Predictor
 from safetensors.torch import save_file
-from standin import stand_in, stand_in_clouds, stand_in_weights
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+from tests.support.paths import GOLDEN
+from tests.support.standin import stand_in, stand_in_clouds, stand_in_weights
+
 CASES = sorted(path.stem for path in GOLDEN.glob("*.npz") if not path.stem.startswith("images-"))
 
 

@@ -10,7 +10,8 @@ from PIL import Image
 from pointsmith.core.importance import importance
 from pointsmith.core.predict import Predictor
 from pointsmith.core.training import train
-from tiny import VIT, tiny_run
+
+from tests.support.tiny import VIT, tiny_run
 
 
 @pytest.fixture(scope="module")

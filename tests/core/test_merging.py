@@ -12,7 +12,8 @@ from pointsmith.core.building import build
 from pointsmith.core.errors import UserError
 from pointsmith.core.merging import merge
 from pointsmith.core.predict import Predictor
-from tiny import BACKBONE, BACKBONES, tiny_run
+
+from tests.support.tiny import BACKBONE, BACKBONES, tiny_run
 
 CLASSES = ("a", "b", "c", "d", "e")
 

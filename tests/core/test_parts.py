@@ -27,50 +27,20 @@ from pointsmith.core.presets import presets
 from pointsmith.core.training import train
 from pointsmith.core.training.task import PartTask
 from safetensors.torch import load_file
-from standin import stand_in_clouds, stand_in_weights
-from tiny import BACKBONE
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "parts"
+from tests.support.part_sets import FIXED, method_of, run_on, write_shapenetpart, write_tools
+from tests.support.paths import GOLDEN
+from tests.support.standin import stand_in_clouds, stand_in_weights
+from tests.support.tiny import BACKBONE
+
+PUBLISHED = GOLDEN / "parts"
 METHODS = sorted(choices("method"))
 NAMES = (("stick", "head"), ("handle", "top"))
-FIXED = {"backbone": {**BACKBONE, "depth": 6, "drop_path": 0.0}, "head": {"hidden": 16}}
-
-
-def write_tools(folder: Path, per_category: int = 8, points: int = 96) -> Path:
-    """Two categories of two parts each, unlike in shape: lollipops and hammers, the label in the last column."""
-    rng = np.random.default_rng(0)
-    for category in ("hammer", "lollipop"):
-        (folder / category).mkdir(parents=True)
-        for i in range(per_category):
-            at_handle = int(rng.integers(points // 3, 2 * points // 3))
-            handle = rng.normal(size=(at_handle, 3)) * 0.03
-            handle[:, 1] += rng.uniform(-1, 0.2, at_handle)
-            head = rng.normal(size=(points - at_handle, 3))
-            head *= 0.3 / np.linalg.norm(head, axis=1, keepdims=True)
-            head[:, 1] += 0.5
-            if category == "hammer":
-                head = head * (2, 0.5, 0.5) + (0, 0.25, 0)
-            labels = np.r_[np.zeros(at_handle), np.ones(points - at_handle)]
-            order = rng.permutation(points)
-            np.savetxt(folder / category / f"{i}.txt", np.c_[np.r_[handle, head], labels][order], fmt="%.5f")
-    (folder / "parts.json").write_text('{"hammer": ["handle", "head"], "lollipop": ["stick", "ball"]}')
-    return folder
 
 
 @pytest.fixture(scope="module")
 def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tools(tmp_path_factory.mktemp("tools") / "tools")
-
-
-def method_of(kind: str) -> dict:
-    settings = choices("method")[kind].model_fields
-    small = {"rank": 4} if "rank" in settings else {}
-    return {"kind": kind, **small, **({"neighbours": 4} if kind == "idpt" else {})}
-
-
-def run_on(path: Path, kind: str = "dapt", **changes):
-    data = {"kind": "parts", "path": str(path), "preparation": {"points": 64}, "validation": 0.25}
-    return parse_config({**FIXED, "method": method_of(kind), "data": data, "epochs": 3, "batch_size": 4, **changes})
 
 
 def model_of(kind: str, **changes) -> TunedForParts:
@@ -202,14 +172,14 @@ def test_a_compiled_model_answers_as_the_plain_one() -> None:
 
 
 def test_published_logits_through_the_published_file(tmp_path: Path) -> None:
-    case = json.loads((GOLDEN / "pointmae-seg.json").read_text())
+    case = json.loads((PUBLISHED / "pointmae-seg.json").read_text())
     content = {"model_state_dict": stand_in_weights(case["shapes"], case["seed"]), "epoch": 1}
     torch.save(content, tmp_path / "part_seg.pth")
     import_checkpoint(tmp_path / "part_seg.pth", "pointmae/part_seg", tmp_path / "adapter")
     predictor = Predictor.load(tmp_path / "adapter")
     clouds = stand_in_clouds(case["batch"], case["points"], case["seed"] + 1000)
     answers = predictor.segment(list(clouds), "airplane", raw=True)
-    want = np.load(GOLDEN / "pointmae-seg.npz")["logits"]
+    want = np.load(PUBLISHED / "pointmae-seg.npz")["logits"]
     assert np.abs(np.stack([one.logits for one in answers])[:, : want.shape[1]] - want).max() <= 1e-4
     trainable, total = predictor.model.count()
     assert total == trainable == 27_063_730 and predictor.model.head.near[0].weight.shape == (1536, 1155)  # type: ignore[index, union-attr]
@@ -370,28 +340,6 @@ def test_scales_of_a_part_adapter_fold_into_its_backbone(whole, tmp_path: Path) 
         Predictor.load(f).segment([cloud], "hammer")[0] for f in (whole[0] / "adapter", tmp_path / "merged")
     )
     assert np.abs(before.logits - after.logits).max() < 1e-3
-
-
-def write_shapenetpart(root: Path, per_list: int = 2, points: int = 70) -> Path:
-    """The official folder in miniature: four categories, one file of another size."""
-    rng = np.random.default_rng(0)
-    synsets = {"airplane": "02691156", "chair": "03001627", "mug": "03797390", "table": "04379243"}
-    first = {"airplane": 0, "chair": 12, "mug": 36, "table": 47}
-    (root / "train_test_split").mkdir(parents=True)
-    (root / "synsetoffset2category.txt").write_text("".join(f"{c.title()}\t{s}\n" for c, s in synsets.items()))
-    for which in ("train", "val", "test"):
-        entries = []
-        for category, synset in synsets.items():
-            (root / synset).mkdir(exist_ok=True)
-            for i in range(per_list):
-                count = points + (10 if which == "train" and i == 0 else 0)
-                part = rng.integers(0, SHAPENETPART[category], (count, 1)) + first[category]
-                place = rng.normal(size=(count, 3)) + part % 3
-                rows = np.hstack([place, rng.normal(size=(count, 3)), part])
-                np.savetxt(root / synset / f"{which}{i}.txt", rows, fmt="%.6f")
-                entries.append(f"shape_data/{synset}/{which}{i}")
-        (root / "train_test_split" / f"shuffled_{which}_file_list.json").write_text(json.dumps(entries))
-    return root
 
 
 @pytest.fixture

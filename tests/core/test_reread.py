@@ -13,7 +13,8 @@ from pointsmith.core.config import parse_config
 from pointsmith.core.errors import UserError
 from pointsmith.core.recipes import recipe, recipes
 from pointsmith.core.reread import MOST_BYTES, reread
-from tiny import tiny_run
+
+from tests.support.tiny import tiny_run
 
 
 def written(folder: Path, name: str, text: str) -> Path:

@@ -12,7 +12,8 @@ from pointsmith.core.features import feature_map
 from pointsmith.core.predict import Predictor
 from pointsmith.core.training import train
 from pointsmith.core.tsne import _slope, affinities, conditionals, divergence, squared_distances, tsne
-from tiny import tiny_run
+
+from tests.support.tiny import tiny_run
 
 
 def clusters(each: int = 30, apart: float = 8.0) -> tuple[np.ndarray, np.ndarray]:

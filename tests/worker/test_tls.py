@@ -16,9 +16,11 @@ from pointsmith.core.errors import UserError
 from pointsmith.worker.connection import RedisAddress, Unreachable
 from pointsmith.worker.service import Service
 
-from .conftest import FAST, until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.processes import PATIENCE, Child
+from tests.support.waiting import FAST, until
 
-TRAINER = (sys.executable, str(Path(__file__).with_name("counting_trainer.py")))
+TRAINER = (sys.executable, str(COUNTING_TRAINER))
 PASSWORD = "a-password-of-the-test"
 
 
@@ -75,13 +77,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path
     words = ["--port", "0", "--tls-port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", ""]
     words += ["--tls-cert-file", "right.pem", "--tls-key-file", "right.key", "--tls-ca-cert-file", "right-ca.pem"]
     words += ["--tls-auth-clients", "no", "--appendonly", "no", "--dir", str(folder)]
-    process = subprocess.Popen([SERVER, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Child([SERVER, *words], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         until(lambda: _answers(_url(port, folder / "right-ca.pem")), "the server")
         yield port, folder
     finally:
         process.terminate()
-        process.wait()
+        process.wait(PATIENCE)
 
 
 def _url(port: int, authority: Path | None, password: str = PASSWORD) -> str:

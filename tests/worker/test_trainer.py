@@ -15,30 +15,32 @@ import pytest
 from pointsmith.worker.run import read_json, write_json
 from pointsmith.worker.trainer import take_folder
 
-from .conftest import until
+from tests.support.paths import COUNTING_TRAINER
+from tests.support.processes import PATIENCE, Child
+from tests.support.waiting import until
 
-COUNTING = [sys.executable, str(Path(__file__).with_name("counting_trainer.py"))]
+COUNTING = [sys.executable, str(COUNTING_TRAINER)]
 REAL = [sys.executable, "-m", "pointsmith.worker.trainer"]
 
-Start = Callable[..., "subprocess.Popen[bytes]"]
+Start = Callable[..., "Child"]
 
 
 @pytest.fixture
 def start(data: Path):
     """Start a trainer on `data` with this configuration; ended after the test at the latest."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[Child] = []
 
-    def begin(config: dict[str, Any], command: list[str] = COUNTING, token: int = 1) -> subprocess.Popen[bytes]:
+    def begin(config: dict[str, Any], command: list[str] = COUNTING, token: int = 1) -> Child:
         write_json(data / "run.json", {"config": config})
         with (data / "log.txt").open("ab") as log:
-            process = subprocess.Popen([*command, str(data), str(token), "cpu"], stdin=-1, stdout=log, stderr=log)
+            process = Child([*command, str(data), str(token), "cpu"], stdin=-1, stdout=log, stderr=log)
         started.append(process)
         return process
 
     yield begin
     for process in started:
         process.kill()
-        process.wait()
+        process.wait(PATIENCE)
         if process.stdin and not process.stdin.closed:
             process.stdin.close()
 

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from pointsmith.ui.cli.main import cli
 
-Call = Callable[..., Result]
-SIZES = {"dim": 24, "depth": 2, "heads": 2, "groups": 8, "group_size": 8, "widths": "[8,16,16]"}
-TINY = [
-    "--backbone",
-    "own",
-    "--method",
-    "dapt",
-    *(word for key, value in SIZES.items() for word in ("--set", f"backbone.{key}={value}")),
-    *("--set", "method.rank=4", "--set", "head.hidden=16", "--set", "data.preparation.points=64"),
-    *("--batch-size", "8", "--device", "cpu"),
-]
+from tests.support.cli import Call, make_shapes
 
 
 @pytest.fixture
@@ -45,14 +33,3 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 def shapes(tmp_path: Path) -> Path:
     """A folder with three classes that a tiny model tells apart: balls, rods and plates, ten clouds each."""
     return make_shapes(tmp_path / "shapes")
-
-
-def make_shapes(folder: Path, per_class: int = 10) -> Path:
-    rng = np.random.default_rng(0)
-    stretch = {"ball": (1.0, 1.0, 1.0), "plate": (1.0, 1.0, 0.02), "rod": (0.05, 0.05, 1.0)}
-    for name, factors in stretch.items():
-        (folder / name).mkdir(parents=True)
-        for i in range(per_class):
-            cloud = rng.normal(size=(96, 3)) * factors
-            np.save(folder / name / f"{i}.npy", cloud.astype(np.float32))
-    return folder

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import fewshot_fold, modelnet_dat, scanobjectnn_tree
 from pointsmith.ui.cli.run_options import RunOptions, make_run
 
-from .conftest import TINY, Call, make_shapes
+from tests.support.cli import TINY, Call, make_shapes
+from tests.support.layouts import fewshot_fold, modelnet_dat, scanobjectnn_tree
 
 FEW = [*TINY, "--epochs", "2", "--way", "2", "--shot", "3"]
 

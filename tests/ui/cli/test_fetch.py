@@ -10,14 +10,14 @@ from typing import Any
 
 import huggingface_hub
 import pytest
-from file_server import COMMIT, Served, serving
 from huggingface_hub import constants
 from pointsmith.core.config import choices
 from pointsmith.core.events import Stage
 from pointsmith.core.models.source import Source
 from pointsmith.ui.cli.narrator import Narrator
 
-from .conftest import Call
+from tests.support.cli import Call
+from tests.support.file_server import COMMIT, Served, serving
 
 CONTENT = bytes(range(256)) * 2000
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hub_server import ADA, serving_hub
-from hub_server import Hub as Served
 from pointsmith.core.hub.card import told_results
+
+from tests.support.hub_server import ADA, serving_hub
+from tests.support.hub_server import Hub as Served
 
 pytestmark = pytest.mark.slow
 NAME = "ada/shapes"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
-from standin import stand_in_clouds, stand_in_weights
 
-from .conftest import Call
-
-GOLDEN = Path(__file__).resolve().parents[2] / "golden"
+from tests.support.cli import Call
+from tests.support.paths import GOLDEN
+from tests.support.standin import stand_in_clouds, stand_in_weights
 
 
 def test_import_then_predict(call: Call) -> None:

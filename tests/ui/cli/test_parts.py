@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import Result
-from test_parts import write_shapenetpart, write_tools
+
+from tests.support.part_sets import write_shapenetpart, write_tools
 
 Call = Callable[..., Result]
 SIZES = {"dim": 24, "depth": 3, "heads": 2, "groups": 8, "group_size": 8, "widths": "[8,16,16]"}

@@ -11,19 +11,10 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from click.testing import Result
 from safetensors.torch import load_file, save_file
 
-from .conftest import TINY, Call, make_shapes
-
-
-def assert_refused(result: Result, *said: str) -> None:
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    for part in said:
-        assert part in result.stderr, result.stderr
-    assert result.stdout == "" or "Run: " in result.stdout
+from tests.support.cli import TINY, Call, assert_refused, make_shapes
+from tests.support.processes import PATIENCE
 
 
 def everything(folder: Path) -> set[Path]:
@@ -217,6 +208,7 @@ def test_real_process_prints_one_line(tmp_path: Path) -> None:
         text=True,
         cwd=tmp_path,
         check=False,
+        timeout=PATIENCE,
     )
     assert done.returncode == 2
     assert done.stdout == ""

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from pointsmith.worker.service import Service
 
-from .conftest import TINY, Call
-from .test_refusals import assert_refused
+from tests.support.cli import TINY, Call, assert_refused
 
 QUICK = ["--recipe", "demo", "--epochs", "1"]
 
@@ -103,7 +102,7 @@ def test_submit_and_follow_a_real_run(call: Call, shapes: Path, tmp_path: Path) 
 
 def make_broken(tmp_path: Path) -> Path:
     """A data set that only its reader finds out to be unfit."""
-    from .conftest import make_shapes
+    from tests.support.cli import make_shapes
 
     folder = make_shapes(tmp_path / "broken", per_class=3)
     for path in (folder / "rod").iterdir():

@@ -9,8 +9,7 @@ from pathlib import Path
 from pointsmith.core.events import FoundPlan, Generation
 from pointsmith.ui.cli.narrator import Narrator
 
-from .conftest import SIZES, Call
-from .test_train import interrupted
+from tests.support.cli import SIZES, Call, interrupted
 
 TINY = [
     "--backbone",

@@ -11,29 +11,27 @@ from pathlib import Path
 
 import psutil
 
-from .conftest import Call
-from .test_refusals import assert_refused
+from tests.support.cli import Call, assert_refused
+from tests.support.processes import Child, ended
 
 
 def test_worker_runs_until_interrupted(tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "REDIS_URL"}
-    process = subprocess.Popen(
+    process = Child(
         [sys.executable, "-m", "pointsmith.ui.cli.main", "worker", "--data", str(tmp_path / "data")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("1 worker(s) on unix://")
+    assert process.read_line().startswith("1 worker(s) on unix://")
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.finish(60)
     assert process.returncode == 0, stderr
     assert "Stopping" in stderr and "Traceback" not in stderr
-    _, alive = psutil.wait_procs(children, timeout=10)
-    assert not alive
+    assert ended(children, timeout=10)
 
 
 def test_serve_refuses_a_taken_port(call: Call, tmp_path: Path) -> None:

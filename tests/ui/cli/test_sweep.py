@@ -10,7 +10,7 @@ import yaml
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.store import RunStore
 
-from .conftest import SIZES, Call
+from tests.support.cli import SIZES, Call
 
 RUN = [
     *("--backbone", "own", *(word for key, value in SIZES.items() for word in ("--set", f"backbone.{key}={value}"))),

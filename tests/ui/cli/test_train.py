@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +15,7 @@ from pointsmith.ui.cli.train import train
 from pointsmith.ui.command import command_line
 from safetensors.torch import load_file
 
-from .conftest import SIZES, TINY, Call, make_shapes
+from tests.support.cli import SIZES, TINY, Call, interrupted, make_shapes, start
 
 
 def test_train_evaluate_predict(call: Call, tmp_path: Path) -> None:
@@ -93,33 +87,6 @@ def test_default_folder_and_plain_lines(call: Call, shapes: Path) -> None:
     assert (folder / "adapter" / "adapter_model.safetensors").is_file()
 
 
-def start(words: list[object]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "pointsmith.ui.cli.main", *map(str, words)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-
-
-def interrupted(words: Sequence[object], out: Path, first: str) -> tuple[str, str]:
-    """Return what a command said that got Ctrl-C as soon as its folder had this file; once more if it was too quick."""
-    for _ in range(3):
-        shutil.rmtree(out, ignore_errors=True)
-        process = start([*words, "--out", out])
-        deadline = time.monotonic() + 60
-        while not (out / first).is_file() and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=60)
-        if process.returncode != 0:
-            break
-    assert process.returncode == 130 and "Traceback" not in stderr, stderr
-    return stdout, stderr
-
-
 def test_interrupt_and_resume(call: Call, shapes: Path, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = [*TINY, "--data", shapes, "--epochs", "40"]
@@ -142,11 +109,10 @@ def test_interrupt_before_training_leaves_nothing(tmp_path: Path) -> None:
     out = tmp_path / "new" / "run"
     # So many generated clouds that loading takes far longer than this test waits.
     process = start(["train", *TINY, "--data", "demo", "--set", "data.train_per_class=2000", "--out", out])
-    assert process.stdout is not None
-    while "Loading demo" not in process.stdout.readline():
+    while "Loading demo" not in process.read_line():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.finish(60)
     assert process.returncode == 130
     assert "Stopped before anything was saved." in stderr and "Traceback" not in stderr
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.store import RunStore
 from pointsmith.worker.upload_room import UploadRoom
 
-from .conftest import Call
+from tests.support.cli import Call
 
 
 @pytest.fixture

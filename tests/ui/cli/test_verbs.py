@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
 from pointsmith.ui.cli.main import VERBS, cli
 
-from .conftest import Call
+from tests.support.cli import Call
+from tests.support.paths import ROOT
+from tests.support.processes import PATIENCE
 
 HEAVY = ("torch", "numpy", "gradio", "celery", "redis", "pydantic", "yaml", "trimesh")
 
@@ -25,7 +26,9 @@ def test_help_loads_nothing_heavy(words: list[str]) -> None:
         "except SystemExit as end:\n    assert end.code == 0\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
     assert done.stdout
     assert done.stderr.strip() == ""
 
@@ -84,7 +87,7 @@ def test_methods_as_a_table_and_with_multiply_adds(call: Call, monkeypatch: pyte
 
 
 def test_the_readme_holds_the_generated_tables(call: Call) -> None:
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     assert call("methods", "--markdown").output.strip() in readme
 
 
@@ -121,6 +124,7 @@ def test_help_is_quick() -> None:
         capture_output=True,
         text=True,
         check=True,
+        timeout=PATIENCE,
     )
     last = done.stderr.strip().splitlines()[-1]
     assert last.endswith("pointsmith.ui.cli.main")
@@ -128,5 +132,5 @@ def test_help_is_quick() -> None:
 
 
 def test_installed_script_calls_this_main() -> None:
-    text = (Path(__file__).resolve().parents[3] / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert 'pointsmith = "pointsmith.ui.cli.main:main"' in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .conftest import Call
+from tests.support.cli import Call
 
 SIZES = {"dim": 24, "depth": 2, "heads": 2, "image_size": 16, "patch_size": 8, "weights": "random"}
 OPTIONS = [

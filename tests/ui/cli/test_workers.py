@@ -9,7 +9,7 @@ from pathlib import Path
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.store import RunStore
 
-from .conftest import Call
+from tests.support.cli import Call
 
 
 def test_workers_are_listed(call: Call, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import gradio as gr
 import pytest
@@ -12,7 +13,8 @@ from pointsmith.ui.shelf import ExampleShelf
 from pointsmith.worker.embedded_redis import EmbeddedRedis
 from pointsmith.worker.store import RunStore
 
-from .stocked import Stocked
+from tests.support.app_process import App
+from tests.support.stocked import Stocked
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,6 +55,25 @@ def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stocked]:
         yield made
     finally:
         made.stop()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The page's address, served by `python app.py` on data of its own; it must end cleanly on SIGTERM."""
+    with App(tmp_path_factory.mktemp("data")) as served:
+        yield served.address
+    assert "Traceback" not in served.log()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; each test opens pages of its own in it."""
+    from tests.support.browser import CHROMIUM, FLAGS, playwright
+
+    with playwright.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from pointsmith.ui.access import Access
 from pointsmith.ui.accounts import COOKIE, Accounts
 from pointsmith.ui.login import add_login
 
-from .serving import App
+from tests.support.app_process import App
 
 pytestmark = [
     pytest.mark.slow,

@@ -3,76 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from .serving import ROOT, App
+from tests.support.browser import CHROMIUM, drawn, playwright, watched
+from tests.support.paths import SHARED
 
-MESHES = ROOT.parent / "shared" / "data" / "capod" / "meshes"
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-FLAGS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+MESHES = SHARED / "capod" / "meshes"
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page's address, served by `python app.py` on data of its own; it must end cleanly on SIGTERM."""
-    with App(tmp_path_factory.mktemp("data")) as served:
-        yield served.address
-    assert "Traceback" not in served.log()
-
-
-@dataclass
-class Watched:
-    """A browser page with what went wrong on it."""
-
-    page: playwright.Page
-    errors: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-    leaving: bool = False
-    """Between the request for another page, or for the same one again, and that page being there."""
-
-    def asked(self, request: playwright.Request, own: tuple[str, ...]) -> None:
-        if not request.url.startswith(own):
-            self.outside.append(request.url)
-        self.leaving = self.leaving or (request.is_navigation_request() and request.frame == self.page.main_frame)
-
-    def arrived(self) -> None:
-        self.leaving = False
-
-    def said(self, message: playwright.ConsoleMessage) -> None:
-        """Note an error; that its own connection ended is no error of Gradio's while the page is left."""
-        hung_up = message.text.strip().startswith(
-            ("AbortError: signal is aborted without reason", "Connection errored out.")
-        )
-        if message.type == "error" and not (hung_up and self.leaving):
-            self.errors.append(message.text)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-def watched(browser: playwright.Browser, address: str, width: int = 1000, height: int = 800) -> Watched:
-    page = browser.new_page(viewport={"width": width, "height": height})
-    found = Watched(page)
-    page.on("console", found.said)
-    page.on("pageerror", lambda error: found.errors.append(str(error)))
-    page.on("request", lambda request: found.asked(request, (address, "data:", "blob:")))
-    page.on("domcontentloaded", lambda _: found.arrived())
-    return found
 
 
 def cube(path: Path) -> Path:
@@ -81,11 +21,6 @@ def cube(path: Path) -> Path:
     faces = ["f 1 2 4 3", "f 5 7 8 6", "f 1 5 6 2", "f 3 4 8 7", "f 1 3 7 5", "f 2 6 8 4"]
     path.write_text("\n".join([*corners, *faces]) + "\n")
     return path
-
-
-def drawn(page: playwright.Page) -> int:
-    """The length of the drawn loss curve, as text: it grows with every point."""
-    return len(page.locator("#charts path.ps-line").first.get_attribute("d") or "")
 
 
 def test_the_main_job(address: str, browser: playwright.Browser, tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 from pointsmith.core.data.procedural import make_cloud
 
-from .test_browser import CHROMIUM, address, browser, playwright, watched
-
-__all__ = ["address", "browser"]
+from tests.support.browser import CHROMIUM, playwright, watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -16,15 +15,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_server import ADA, serving_hub
-from hub_server import Hub as Served
 from pointsmith.core.adapters import describe, save_adapter
 from pointsmith.core.building import build
 from pointsmith.core.errors import UserError
 from pointsmith.core.hub.client import Hub
 from pointsmith.core.hub.push import push
 from pointsmith.core.hub.space import demos, push_space, requirements, space_files
-from tiny import tiny_run
+
+from tests.support.hub_server import ADA, serving_hub
+from tests.support.hub_server import Hub as Served
+from tests.support.processes import Child
+from tests.support.tiny import tiny_run
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -97,7 +98,7 @@ def address(hub: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         "OMP_NUM_THREADS": "1",
     }
     with (place / "log").open("w+") as log:
-        server = subprocess.Popen(
+        server = Child(
             [sys.executable, "app.py"], cwd=place / "app", env=environment, stdout=log, stderr=log, text=True
         )
         try:

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from .stocked import Stocked
-from .test_browser import CHROMIUM, Watched, browser, drawn, playwright, watched
+from tests.support.browser import CHROMIUM, Watched, drawn, playwright, watched
+from tests.support.stocked import Stocked
 
-__all__ = ["browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 _TOASTS = """() => { window.toasts = []; new MutationObserver(() => {
   for (const one of document.querySelectorAll('.toast-body')) window.toasts.push(one.textContent);

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -22,10 +21,12 @@ import numpy as np
 import psutil
 import pytest
 from pointsmith.core.training import train
-from test_hostile_uploads import FILES, SOUND, hostile_h5
-from tiny import tiny_run
 
-from .serving import ROOT, free_port
+from tests.support.app_process import free_port
+from tests.support.hostile_files import FILES, SOUND, hostile_h5
+from tests.support.paths import ROOT
+from tests.support.processes import Child, join
+from tests.support.tiny import tiny_run
 
 MB = 1 << 20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is looked up in /proc")
@@ -66,7 +67,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(hidden)}
     command = [sys.executable, str(ROOT / "app.py"), "--port", str(port), "--data", str(root / "data"), "--no-worker"]
     with (root / "log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        process = Child(command, env=environment, stdout=log, stderr=log)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=90) as client:
             begun = time.monotonic()
@@ -121,8 +122,7 @@ class Looking:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        for thread in self._threads:
-            thread.join()
+        join(self._threads)
 
 
 def bomb() -> bytes:

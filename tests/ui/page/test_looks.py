@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from .stocked import Stocked
-from .test_browser import CHROMIUM, Watched, browser, playwright, watched
+from tests.support.browser import CHROMIUM, Watched, playwright, watched
+from tests.support.stocked import Stocked
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
-__all__ = ["browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 
 _SHIFTS = """() => { window.shifts = []; new PerformanceObserver((list) => { for (const one of list.getEntries())

@@ -13,7 +13,8 @@ from pointsmith.core.predict import Predictor
 from pointsmith.core.training import train
 from pointsmith.ui.predict_page import Chosen, PredictPage
 from pointsmith.ui.viewer import LIMIT, payload, with_parts
-from test_parts import run_on, write_tools
+
+from tests.support.part_sets import run_on, write_tools
 
 
 @pytest.fixture(scope="module")

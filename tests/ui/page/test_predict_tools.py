@@ -6,7 +6,6 @@ import base64
 import csv
 import io
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ from pointsmith.core.training import train
 from pointsmith.ui.predict_page import PredictPage
 from pointsmith.ui.predict_tools import Given, Row, as_csv, many, matters, pasted, table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "core"))
-from tiny import tiny_run
+from tests.support.tiny import tiny_run
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,8 @@ from pointsmith.worker.failures import Kind
 from pointsmith.worker.run import Run
 from pointsmith.worker.store import RunStore
 from pointsmith.worker.timeline import events_file
-from tiny import tiny_run
+
+from tests.support.tiny import tiny_run
 
 
 def failed(kind: str, folder: Path, **settings: Any) -> Run:

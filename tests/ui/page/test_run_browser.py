@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .serving import App
-from .test_browser import CHROMIUM, FLAGS
+from tests.support.app_process import App
+from tests.support.browser import CHROMIUM, FLAGS
+from tests.support.processes import PATIENCE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
@@ -32,7 +33,9 @@ def submit(data: Path) -> str:
     small = {"data.train_per_class": 6, "data.test_per_class": 2, "epochs": 3, "batch_size": 12}
     settings = [part for name, value in small.items() for part in ("--set", f"{name}={value}")]
     command = [sys.executable, "-m", "pointsmith.ui.cli.main", "submit", "--service", str(data), "--method", "dapt-x"]
-    return subprocess.run([*command, *settings], check=True, capture_output=True, text=True).stdout.split()[0]
+    return subprocess.run(
+        [*command, *settings], check=True, capture_output=True, text=True, timeout=PATIENCE
+    ).stdout.split()[0]
 
 
 def colours(canvas: playwright.Locator) -> set[tuple[int, int, int]]:

@@ -12,8 +12,6 @@ from urllib.parse import quote
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
-from hub_server import ADA, serving_hub
-from hub_server import Hub as Served
 from pointsmith.core.errors import UserError
 from pointsmith.core.hub.client import Hub
 from pointsmith.core.training import train
@@ -28,7 +26,10 @@ from pointsmith.ui.shelf import ExampleShelf, HubShelf, RunShelf, Shelves
 from pointsmith.worker.quotas import QuotaExceeded, require_count
 from pointsmith.worker.run import Run
 from pointsmith.worker.store import RunStore
-from tiny import tiny_run
+
+from tests.support.hub_server import ADA, serving_hub
+from tests.support.hub_server import Hub as Served
+from tests.support.tiny import tiny_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 NAME = "ada/shapes"

@@ -18,7 +18,8 @@ from pointsmith.ui.path_bar import path, step_of
 from pointsmith.ui.review import amounts, check_files, warnings
 from pointsmith.ui.train_page import TrainPage
 from pointsmith.worker.store import RunStore
-from tiny import tiny_run
+
+from tests.support.tiny import tiny_run
 
 
 @pytest.mark.parametrize("validation", [0.0, 0.1, 0.25])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pointsmith.core.config import parse_config
 
-from .test_browser import CHROMIUM, address, browser, playwright, watched  # noqa: F401
+from tests.support.browser import CHROMIUM, playwright, watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 RUN = parse_config(
@@ -28,7 +28,7 @@ def _patience() -> Iterator[None]:
     yield
 
 
-def test_ways_to_train_and_a_dropped_file(address: str, browser: playwright.Browser, tmp_path: Path) -> None:  # noqa: F811
+def test_ways_to_train_and_a_dropped_file(address: str, browser: playwright.Browser, tmp_path: Path) -> None:
     seen = watched(browser, address)
     page, expect = seen.page, playwright.expect
     page.goto(address)

@@ -12,9 +12,8 @@ from PIL import Image
 from pointsmith.ui import theme
 from pointsmith.ui.viewer import TEMPLATE, payload, with_parts, with_weights
 
-from .test_browser import CHROMIUM, browser, playwright
+from tests.support.browser import CHROMIUM, playwright
 
-__all__ = ["browser"]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")]
 POINTS = np.array([[0, 0, 0], [0.9, 0, 0], [0, 0.9, 0], [0, 0, 0.9]], np.float32)
 

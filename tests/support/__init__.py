@@ -1,0 +1,1 @@
+"""Helpers that several tests use. Test modules import from here, never from each other."""
