@@ -19,7 +19,7 @@ from pointsmith.worker.reaper import Reaper
 from pointsmith.worker.store import RunStore
 from pointsmith.worker.sweeps import Sweeps
 
-from .conftest import keeps
+from tests.support.waiting import keeps
 
 CAPS = {"any": 0, "cpu": 1, "cuda": 2, "cuda-24": 3}
 LOST = {"kind": "lost", "message": "gone", "log": []}
