@@ -180,18 +180,34 @@ def groups_of_copies(forms: Sequence[np.ndarray | str | None]) -> list[list[int]
 
 
 def _near(forms: list[np.ndarray]) -> list[list[int]]:
-    sparse: Any = import_module("scipy.sparse")
-    graph: Any = import_module("scipy.sparse.csgraph")
+    """Return the groups, of two or more, of forms that lie within the tolerance of their group's first.
+
+    The pairs of n equal forms would be n² / 2: equal ones are put together first, and then each form that has no
+    group yet takes what is near it and free. Memory grows with n alone.
+    """
+    equal: dict[bytes, list[int]] = {}
+    for i, form in enumerate(forms):
+        equal.setdefault(form.tobytes(), []).append(i)
+    classes = list(equal.values())
+    if len(classes) < 2:
+        return [group for group in classes if len(group) > 1]
     spatial: Any = import_module("scipy.spatial")
-    if len(forms) < 2:
-        return []
-    pairs: np.ndarray = spatial.cKDTree(np.stack(forms)).query_pairs(COPY_TOLERANCE, p=np.inf, output_type="ndarray")
-    linked = sparse.coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(forms),) * 2)
-    groups: dict[int, list[int]] = {}
-    numbers: list[int] = graph.connected_components(linked, directed=False)[1].tolist()
-    for i, group in enumerate(numbers):
-        groups.setdefault(group, []).append(i)
-    return [group for group in groups.values() if len(group) > 1]
+    distinct = np.stack([forms[members[0]] for members in classes])
+    few = distinct[:, :: max(1, distinct.shape[1] // 12)]  # a tree is quick in few dimensions only
+    tree = spatial.cKDTree(few)
+    free = np.ones(len(classes), bool)
+    groups: list[list[int]] = []
+    for i in range(len(classes)):
+        if not free[i]:
+            continue
+        reached = np.array(tree.query_ball_point(few[i], COPY_TOLERANCE, p=np.inf))
+        reached = reached[free[reached]]
+        taken = reached[(np.abs(distinct[reached] - distinct[i]) <= COPY_TOLERANCE).all(axis=1)].tolist()
+        free[taken] = False
+        group = sorted(member for k in taken for member in classes[k])
+        if len(group) > 1:
+            groups.append(group)
+    return groups
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import zipfile
 from pathlib import Path
@@ -404,3 +405,15 @@ def test_capod():
     report = checked(FolderData(path=SHARED / "capod" / "meshes"))
     assert codes(report) == {"up", "copies"} and report.up is not None and report.up["axis"] == "z"
     assert names(report, "copies") == "Piano/m121.obj = Piano/m123.obj"
+
+
+def test_copies_are_found_without_looking_at_all_pairs() -> None:
+    """20,000 equal clouds have 200 million pairs: none of them may be held."""
+    rng = np.random.default_rng(0)
+    form = rng.random(161).astype(np.float32)
+    apart = list(rng.random((2_000, 161)).astype(np.float32))
+    written = [(form + rng.uniform(-9e-6, 9e-6, 161)).astype(np.float32) for _ in range(2_000)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert groups_of_copies([form] * 20_000) == [list(range(20_000))]
+    assert groups_of_copies([*apart, *written, form]) == [list(range(2_000, 4_001))]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150_000
