@@ -19,7 +19,7 @@
     const step = (text, label, by) => make(bar, "button", { type: "button", "aria-label": label }, text).addEventListener("click", () => show((at + by + buttons.length) % buttons.length));
     step("‹", "Previous input", -1);
     step("›", "Next input", 1);
-    make(bar, "button", { type: "button" }, "Close").addEventListener("click", () => { root.hidden = true; });
+    make(bar, "button", { type: "button", "data-action": "close" }, "Close").addEventListener("click", () => { root.hidden = true; });
 
     const show = (i) => {
       const item = props.value.items[i];

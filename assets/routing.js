@@ -298,7 +298,7 @@
       root.replaceChildren();
       const head = make(root, "div", { class: "ps-token-head" });
       make(head, "h3", {}, this.at < 0 ? "Class token" : `Patch ${this.at + 1} of ${value.patches}`);
-      const button = (text, go, pressed) => make(head, "button", { type: "button", "aria-pressed": String(pressed) }, text).addEventListener("click", () => { this.at = go; this.draw(); });
+      const button = (text, go, pressed) => make(head, "button", { type: "button", "aria-pressed": String(pressed), "data-token": go }, text).addEventListener("click", () => { this.at = go; this.draw(); });
       const count = value.patches;
       button("‹", ((this.at < 0 ? 0 : this.at) + count - 1) % count, false);
       button("›", (this.at + 1) % count, false);

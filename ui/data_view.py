@@ -82,7 +82,8 @@ def _problem(number: int, problem: Problem) -> str:
     if problem.remedy and not problem.mended:
         button = f'<button type="button" class="ps-button" data-mend="{number}">{escape(problem.remedy.label)}</button>'
     return (
-        f'<section class="ps-problem ps-problem-{kind}"><div><h3><span class="ps-word">{word}</span>'
+        f'<section class="ps-problem ps-problem-{kind}" data-problem="{problem.code}"><div>'
+        f'<h3><span class="ps-word">{word}</span>'
         f"{escape(problem.title)}</h3>{detail}{names}</div>{button}</section>"
     )
 

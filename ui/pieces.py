@@ -40,7 +40,7 @@ def code(text: str, label: str) -> str:
 
 def chip(state: str, text: str | None = None) -> str:
     """Return a small coloured word for a run's state."""
-    return f'<span class="ps-chip ps-{escape(state)}">{escape(text or state)}</span>'
+    return f'<span class="ps-chip ps-{escape(state)}" data-state="{escape(state)}">{escape(text or state)}</span>'
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

@@ -90,7 +90,7 @@ def _row(one: Upload, runs: int, now: float) -> str:
     holds = ", ".join(one.holds) or "empty"
     used = f"used by {runs} run{'s' if runs > 1 else ''}" if runs else "used by no run"
     return (
-        f'<div class="ps-known" role="listitem"><span><b>{escape(holds)}</b>'
+        f'<div class="ps-known" role="listitem" data-runs="{runs}"><span><b>{escape(holds)}</b>'
         f"<small>{pieces.size(one.bytes)} · {pieces.ago(one.since, now)} · {used}</small></span>"
         f'<button type="button" class="ps-delete" data-upload="{one.name}" '
         f'aria-label="Delete {escape(holds, quote=True)}">Delete</button></div>'

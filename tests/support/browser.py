@@ -56,3 +56,8 @@ def watched(browser: playwright.Browser, address: str, width: int = 1000, height
 def drawn(page: playwright.Page) -> int:
     """The length of the drawn loss curve, as text: it grows with every point."""
     return len(page.locator("#charts path.ps-line").first.get_attribute("d") or "")
+
+
+def open_tab(page: playwright.Page, name: str) -> None:
+    """Open a tab of the page by its id, such as `runs`."""
+    page.locator(f"[role=tab][data-tab-id={name}]:visible").first.click()

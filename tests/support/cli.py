@@ -71,7 +71,7 @@ def interrupted(words: Sequence[object], out: Path, first: str) -> tuple[str, st
             assert time.monotonic() < deadline
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.finish(60)
+        stdout, stderr = process.finish()
         if process.returncode != 0:
             break
     assert process.returncode == 130 and "Traceback" not in stderr, stderr

@@ -242,7 +242,7 @@ def test_an_uploaded_data_set_is_there_on_the_other_machine(tmp_path: Path, redi
 def test_a_machine_that_shares_nothing_is_refused(tmp_path: Path, redis_url: str) -> None:
     with _page(tmp_path, redis_url):
         stranger = Hosts(tmp_path, redis_url, None).start("stranger", stderr=subprocess.PIPE)
-        _, stderr = stranger.finish(60)
+        _, stderr = stranger.finish()
         assert stranger.returncode == 1
         assert "shares neither data folder nor artefact store" in stderr and "POINTSMITH_ARTEFACTS" in stderr
     with Service(tmp_path / "stranger", 0, redis_url, timing=FAST):  # the note of the one that left does not count

@@ -257,7 +257,7 @@ def test_two_processes_fetch_one_file(server: Served) -> None:
         threading.Event().wait(4)  # so that it comes to wait; should it be slower, it finds the file whole
         server.hold.set()
         first.join(20)
-        said, _ = second.finish(60)
+        said, _ = second.finish()
     finally:
         server.hold.set()
         second.kill()

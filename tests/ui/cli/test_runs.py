@@ -24,24 +24,25 @@ def idle(call: Call, tmp_path: Path) -> Iterator[Service]:
 
 def test_without_a_service(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (["runs"], ["submit", *QUICK], ["cancel", "0" * 24], ["runs", "abcd", "--follow"]):
-        assert_refused(call(*words), "No service is running on this data folder", "pointsmith serve")
+        assert_refused(call(*words), "pointsmith serve")
     assert not (tmp_path / "data").exists()
     with socket.socket() as taken:  # bound but not listening: nobody else can answer there
         taken.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{taken.getsockname()[1]}/0")
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{port}/0")
         for words in (["runs"], ["submit", *QUICK], ["cancel", "0" * 24], ["worker"]):
-            assert_refused(call(*words), "Redis does not answer")
+            assert_refused(call(*words), str(port))
     monkeypatch.setenv("REDIS_URL", "http://somewhere")
-    assert_refused(call("runs"), "unknown kind")
+    assert_refused(call("runs"), "http://somewhere")
 
 
 def test_after_the_service_ended(call: Call, tmp_path: Path) -> None:
     Service(tmp_path / "data", 0).close()
-    assert_refused(call("runs"), "No service is running")
+    assert_refused(call("runs"), "pointsmith serve")
 
 
 def test_submit_list_show_cancel(call: Call, idle: Service) -> None:
-    assert "No runs yet" in call("runs").output
+    assert json.loads(call("runs", "--json").stdout) == []
     first = call("submit", *QUICK, "--name", "the first")
     assert first.exit_code == 0, first.stderr
     run_id = first.stdout.splitlines()[0]
@@ -57,19 +58,20 @@ def test_submit_list_show_cancel(call: Call, idle: Service) -> None:
     assert run_id in shown and "the first" in shown and "queued (1)" in shown
     assert json.loads(call("runs", run_id, "--json").stdout)["name"] == "the first"
 
-    assert call("cancel", run_id[:10]).output == f"{run_id}: cancelled.\n"
-    assert call("cancel", run_id).output == f"{run_id} had ended already: cancelled.\n"
+    for words in (run_id[:10], run_id):
+        cancelled = call("cancel", words)
+        assert cancelled.exit_code == 0 and run_id in cancelled.output and "cancelled" in cancelled.output
     assert json.loads(call("cancel", second["id"], "--json").stdout)["state"] == "cancelled"
     followed = call("runs", run_id, "--follow")
     assert followed.exit_code == 1 and "cancelled" in followed.output
 
 
 def test_refusals(call: Call, idle: Service, tmp_path: Path) -> None:
-    assert_refused(call("runs", "feedfeed"), "There is no such run: 'feedfeed'")
-    assert_refused(call("cancel", "f" * 24), "There is no such run")
-    assert_refused(call("runs", "--follow"), "--follow needs a run")
-    assert_refused(call("submit", "--method", "datp"), "Did you mean dapt?")
-    assert_refused(call("submit", "--recipe", "own-scans"), "does not exist", "my-scans")
+    assert_refused(call("runs", "feedfeed"), "'feedfeed'")
+    assert_refused(call("cancel", "f" * 24), "f" * 24)
+    assert_refused(call("runs", "--follow"), "--follow")
+    assert_refused(call("submit", "--method", "datp"), "dapt?")
+    assert_refused(call("submit", "--recipe", "own-scans"), "my-scans")
     assert_refused(call("submit", "--backbone", "own", "--set", "backbone.weights=absent.pth"), "absent.pth")
     assert json.loads(call("runs", "--json").stdout) == []
     assert list((tmp_path / "data" / "runs").iterdir()) == []
@@ -80,7 +82,7 @@ def test_ambiguous_beginning(call: Call, idle: Service) -> None:
         idle.store.create({"method": {"kind": "x"}, "data": {"kind": "y"}})
     firsts = [run.id[0] for run in idle.store.list()]
     shared = next(first for first in firsts if firsts.count(first) > 1)
-    assert_refused(call("runs", shared), "runs begin so", "more of the id")
+    assert_refused(call("runs", shared), repr(shared))
 
 
 def test_submit_and_follow_a_real_run(call: Call, shapes: Path, tmp_path: Path) -> None:

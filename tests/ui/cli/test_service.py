@@ -28,7 +28,7 @@ def test_worker_runs_until_interrupted(tmp_path: Path) -> None:
     children = psutil.Process(process.pid).children(recursive=True)
     assert children
     process.send_signal(signal.SIGINT)
-    _, stderr = process.finish(60)
+    _, stderr = process.finish()
     assert process.returncode == 0, stderr
     assert "Stopping" in stderr and "Traceback" not in stderr
     assert ended(children, timeout=10)

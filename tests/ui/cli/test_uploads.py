@@ -47,9 +47,10 @@ def test_list_and_delete(store: RunStore, call: Call) -> None:
     told = json.loads(call("uploads", *data, "--json").stdout)
     assert [one["runs"] for one in told["uploads"]] == [[run.id], [], []] and told["limit_bytes"] == 50 * 10**9
     refused = call("uploads", *data, "--delete", "aaaa")
-    assert refused.exit_code == 2 and "still needs" in refused.stderr and (place / ("a" * 32)).is_dir()
+    assert refused.exit_code == 2 and "a" * 32 in refused.stderr and (place / ("a" * 32)).is_dir()
     said = call("uploads", *data, "--delete", "bb").stdout
-    assert f"Deleted {'b' * 32}." in said and "set.zip" in said and not (place / ("b" * 32)).exists()
+    assert "b" * 32 in said and "set.zip" in said and not (place / ("b" * 32)).exists()
     call("uploads", *data, "--unused")
     assert [path.name for path in place.iterdir()] == ["a" * 32]
-    assert "No upload begins so" in call("uploads", *data, "--delete", "zz").stderr
+    unknown = call("uploads", *data, "--delete", "zz")
+    assert unknown.exit_code == 2 and "'zz'" in unknown.stderr

@@ -52,10 +52,10 @@ def test_verbs_load_as_commands_of_their_name() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["tarin"], "Did you mean train?"),
-        (["frobnicate"], "No such command 'frobnicate'."),
-        (["train", "--no-such-option"], "No such option"),
-        (["predict"], "Missing argument"),
+        (["tarin"], "train?"),
+        (["frobnicate"], "'frobnicate'"),
+        (["train", "--no-such-option"], "--no-such-option"),
+        (["predict"], "ADAPTER"),
         (["methods", "--classes", "1"], "x>=2"),
     ],
 )
@@ -74,7 +74,7 @@ def test_methods_counts_what_the_papers_count(call: Call) -> None:
     rows = {row["method"]: row for row in found["methods"]}
     assert rows["dapt"]["trainable"]["point-mae"] == 1_087_771 and rows["dapt"]["total"]["point-mae"] == 22_912_795
     assert rows["full"]["trainable"]["vit-b16"] == 85_798_656
-    assert "inserts prompts" in rows["dapt"]["refused"]["point-m2ae"]
+    assert "point-m2ae" in rows["dapt"]["refused"]
 
 
 def test_methods_as_a_table_and_with_multiply_adds(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.support.cli import Call
 def test_workers_are_listed(call: Call, tmp_path: Path) -> None:
     data = tmp_path / "data"
     with EmbeddedRedis(data / "redis") as server:
-        assert "No worker is running" in call("workers", "--data", data).output
+        assert json.loads(call("workers", "--data", data, "--json").output) == []
         store = RunStore(server.address.url, data)
         note = {"host": "lab", "pid": 7, "device": "H200", "memory_gb": 139.8, "queues": ["cuda", "any"]}
         redis, key = store.ledger.redis, store.ledger.key("workers")

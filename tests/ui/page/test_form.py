@@ -127,15 +127,15 @@ def test_bad_values_are_refused_by_name(key: str, value: object, named: str) -> 
 
 def test_points_and_images_do_not_mix() -> None:
     kinds, shown = from_config(RunConfig())
-    with pytest.raises(UserError, match="reads images, and the data `demo` are points"):
+    with pytest.raises(UserError, match="`demo`"):
         parse_config(to_content(kinds | {"backbone": "vit-b16"}, shown), "The form")
-    with pytest.raises(UserError, match="reads points, and the data `images` are images"):
+    with pytest.raises(UserError, match="`images`"):
         parse_config(to_content(kinds | {"data": "images"}, shown | {"data.images.path": "/x"}), "The form")
 
 
 def test_a_path_left_empty_is_missing() -> None:
     kinds, shown = from_config(RunConfig())
-    with pytest.raises(UserError, match="path is missing"):
+    with pytest.raises(UserError, match=r"\bpath\b"):
         parse_config(to_content(kinds | {"data": "folder"}, shown), "The form")
 
 

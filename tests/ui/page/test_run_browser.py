@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -66,12 +67,12 @@ def look(page: playwright.Page) -> None:
     expect.set_options(timeout=60_000)
     # Routing is there while the run goes on, and after it by class and block.
     expect(page.locator("#routing .ps-stackbar").first).to_be_visible(timeout=180_000)
-    expect(page.locator("#run-header .ps-chip")).to_have_text("succeeded", timeout=180_000)
-    expect(page.locator("#routing .ps-slide output").first).to_have_text("after 3")
+    expect(page.locator("#run-header .ps-chip")).to_have_attribute("data-state", "succeeded", timeout=180_000)
+    expect(page.locator("#routing .ps-slide output").first).to_have_text(re.compile(r"\b3$"))
     page.locator("#routing .ps-slide input").first.fill("0")
-    expect(page.locator("#routing .ps-slide output").first).to_have_text("before training")
+    expect(page.locator("#routing .ps-slide output").first).not_to_have_text(re.compile(r"\d"))
     page.locator("#routing .ps-slide input").nth(1).fill("2")
-    expect(page.locator("#routing .ps-slide output").nth(1)).to_have_text("block 2")
+    expect(page.locator("#routing .ps-slide output").nth(1)).to_have_text(re.compile(r"\b2$"))
 
     # A chart is looked at more closely, a trace hidden, and both stay when something new arrives.
     chart = page.locator("#charts .ps-plot").first
@@ -95,7 +96,7 @@ def look(page: playwright.Page) -> None:
     cell.click()
     expect(page.locator("#cell .ps-grid-of-inputs button")).to_have_count(count)
     expect(page.locator("#cell canvas")).to_have_attribute("data-drawn", "1024")
-    page.click("#cell button:has-text('Close')")
+    page.click("#cell [data-action=close]")
     expect(page.locator("#cell .ps-strip")).to_be_hidden()
 
     # One input: as many colours as experts and the chosen patch, another block, the class token.
@@ -106,12 +107,12 @@ def look(page: playwright.Page) -> None:
     expect(canvas).to_have_attribute("data-block", "0")
     page.wait_for_timeout(300)
     assert len(colours(canvas)) >= 2
-    page.click("#explain button:has-text('Class token')")
-    expect(page.locator("#explain .ps-token h3")).to_have_text("Class token")
+    page.click("#explain [data-token='-1']")
+    expect(page.locator("#explain [data-token='-1']")).to_have_attribute("aria-pressed", "true")
 
     page.click("#map-look")
     expect(page.locator("#map svg")).to_have_count(2, timeout=120_000)
-    expect(page.locator("#map-said")).to_contain_text("nearest neighbour")
+    expect(page.locator("#map-said")).to_contain_text(re.compile(r"\d"))
 
     # A name, a tag and a note; then deleted, and had back.
     page.click("#label-box button")

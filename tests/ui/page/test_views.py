@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +40,30 @@ def a_run(**changes: Any) -> Run:
 
 def test_header_says_where_a_run_stands() -> None:
     html = run_view.header(a_run(), Seen(), [], 1031.0)
-    assert "Epoch 2 of 4, step 10 of 40, about 1 min 15 s left." in html
+    assert re.search(r"\b2\D+4\D+10\D+40\D+1 min 15 s", html)
     assert "&lt;b&gt;mine" in html and "<b>mine" not in html
     assert 'aria-valuenow="25"' in html
 
 
 def test_header_of_a_waiting_run_without_workers() -> None:
     html = run_view.header(a_run(state="queued", started=None, position=3, attempt=0, progress={}), Seen(), [], 1031.0)
-    assert "Number 3 in the queue." in html and "No worker is running" in html
+    assert 'data-state="queued"' in html and re.search(r"\b3\b.*`pointsmith worker`", html)
 
 
 def test_header_of_a_failed_run_gives_reason_and_last_lines() -> None:
     error = {"kind": "memory", "message": "The GPU is out of memory.", "log": [f"line {i}" for i in range(40)]}
     run = a_run(state="failed", finished=1100.0, error=error)
     html = run_view.header(run, Seen(), [], 1200.0) + run_view.remedies(run, [])
-    assert "The GPU is out of memory." in html and "line 39" in html and "Failed after 1 min 39 s." in html
+    assert (
+        "The GPU is out of memory." in html
+        and "line 39" in html
+        and "1 min 39 s" in html
+        and 'data-state="failed"' in html
+    )
 
 
 def test_empty_list_says_what_to_do() -> None:
-    assert "Start one under Train" in run_view.run_list([], [], 0.0)
+    assert 'class="ps-empty"' in run_view.run_list([], [], 0.0)
 
 
 def test_curves_follow_the_events() -> None:
@@ -67,9 +73,9 @@ def test_curves_follow_the_events() -> None:
         seen.add({"kind": "step", "step": step, "loss": 1 / step})
     seen.add({"kind": "epoch", "epoch": 1, "train_accuracy": 0.5, "validation_loss": 0.3, "validation_accuracy": None})
     loss, accuracy, *small = charts("r", seen, 2)["charts"]
-    assert [line["name"] for line in loss["series"]] == ["training, each step", "validation"]
+    assert len(loss["series"]) == 2
     assert loss["series"][0]["x"] == [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0]
-    assert [line["name"] for line in accuracy["series"]] == ["training"]  # unknown accuracies draw nothing
+    assert len(accuracy["series"]) == 1  # unknown accuracies draw nothing
     assert [one["id"] for one in small] == ["lr", "norm", "speed", "memory"] and all(one["small"] for one in small)
 
 
@@ -82,7 +88,7 @@ def test_long_curves_are_averaged_but_end_exactly() -> None:
 
 def test_confusion_names_what_was_called_what() -> None:
     html = run_view.confusion(["cat", "<dog>"], [[3, 1], [0, 4]])
-    assert 'title="1 × cat called &lt;dog&gt;"' in html and "<dog>" not in html
+    assert re.search(r'title="1 × cat [^"]*&lt;dog&gt;"', html) and "<dog>" not in html
 
 
 def test_sizes_are_the_models_own() -> None:
@@ -103,12 +109,12 @@ def test_classes_of_a_folder_are_counted(tmp_path: Path) -> None:
 
 
 def test_missing_files_are_refused_before_the_start(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="data set does not exist"):
+    with pytest.raises(UserError, match=r"/none\b"):
         check_files(parse_config({"data": {"kind": "folder", "path": str(tmp_path / "none")}}))
-    with pytest.raises(UserError, match="weight file does not exist"):
+    with pytest.raises(UserError, match=r"/none\.pth"):
         check_files(parse_config({"backbone": {"kind": "own", "weights": "/none.pth"}}))
     (tmp_path / "text.zip").write_text("no zip")
-    with pytest.raises(UserError, match="neither a folder nor a zip"):
+    with pytest.raises(UserError, match=r"text\.zip"):
         check_files(parse_config({"data": {"kind": "folder", "path": str(tmp_path / "text.zip")}}))
 
 
@@ -118,17 +124,17 @@ def test_files_of_image_data_are_looked_for(tmp_path: Path) -> None:
     def of(**data: Any) -> RunConfig:
         return parse_config({"backbone": vit, "data": data, "select": "last"})
 
-    with pytest.raises(UserError, match="data set does not exist"):
+    with pytest.raises(UserError, match=r"/none\b"):
         check_files(of(kind="vtab", path=str(tmp_path / "none")))
     (tmp_path / "train.csv").write_text("a.png,x\n")
     check_files(of(kind="images", path=str(tmp_path / "train.csv")))
-    with pytest.raises(UserError, match="list of test images does not exist"):
+    with pytest.raises(UserError, match=r"test\.csv"):
         check_files(of(kind="images", path=str(tmp_path / "train.csv"), test=str(tmp_path / "test.csv")))
     assert sizes(of(kind="vtab", path=str(tmp_path), task="dtd"))[1:] == (47, False)
 
 
 def test_choosing_on_the_test_set_is_called_optimistic() -> None:
-    assert any("optimistic" in line for line in warnings(RunConfig(select="test")))
+    assert len(warnings(RunConfig(select="test"))) == 1
     assert warnings(RunConfig()) == []
 
 
@@ -147,9 +153,9 @@ def test_where_weights_come_from_is_told_before_the_start(tmp_path: Path, monkey
         return " ".join(weights_told(parse_config({"backbone": backbone})))
 
     assert told(kind="demo") == told(kind="own") == told(kind="maskpoint", weights="random") == ""
-    assert "fetches them first" in told(kind="maskpoint") and "maskpoint" in told(kind="maskpoint")
+    assert "maskpoint" in told(kind="maskpoint")
     by_hand = told(kind="recon")
-    assert "by hand" in by_hand and str(tmp_path / "weights" / "recon") in by_hand and "drive.google" in by_hand
+    assert str(tmp_path / "weights" / "recon") in by_hand and "drive.google" in by_hand
     place = tmp_path / "weights" / "recon"
     place.mkdir(parents=True)
     (place / "pretrain.pth").write_bytes(b"0")
