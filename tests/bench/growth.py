@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.support.processes import PATIENCE, Child
+
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_MB = 50
 
@@ -92,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="growth-") as folder:
         command = [sys.executable, str(ROOT / "app.py"), "--port", "0", "--no-worker", "--data", folder]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+        process = Child(command, stdout=subprocess.PIPE, text=True, cwd=folder)
         try:
             assert process.stdout
             address = next(line for line in process.stdout if "http://" in line)
@@ -122,7 +124,7 @@ def main(argv: list[str] | None = None) -> int:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
+                process.wait(PATIENCE)
 
 
 if __name__ == "__main__":

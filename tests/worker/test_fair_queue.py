@@ -19,6 +19,7 @@ from pointsmith.worker.reaper import Reaper
 from pointsmith.worker.store import RunStore
 from pointsmith.worker.sweeps import Sweeps
 
+from tests.support.processes import join
 from tests.support.waiting import keeps
 
 CAPS = {"any": 0, "cpu": 1, "cuda": 2, "cuda-24": 3}
@@ -236,8 +237,7 @@ def test_runs_submitted_at_once_do_not_pass_the_quota_together(
     threads = [threading.Thread(target=submit) for _ in range(16)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(threads)
     assert outcomes == {"queued": 5, "refused": 11}
     assert len(list((store.data_dir / "runs").iterdir())) == store.ledger.active("ada") == 5
 

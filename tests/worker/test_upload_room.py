@@ -10,6 +10,8 @@ from pointsmith.core.errors import UserError
 from pointsmith.worker import quotas
 from pointsmith.worker.upload_room import VARIABLE, UploadRoom
 
+from tests.support.processes import join
+
 
 def _put(folder: Path, letter: str, size: int) -> str:
     (folder / (letter * 32) / "inner").mkdir(parents=True)
@@ -100,8 +102,7 @@ def test_uploads_at_once_do_not_pass_the_limit_together(tmp_path: Path, monkeypa
     threads = [threading.Thread(target=upload) for _ in range(12)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(threads)
     assert len(admitted) == 3 and room.taken("of-ann") == 900
 
 
