@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from .printable import brief, printable, shortened
 
 _LONGEST = {"what": 600, "expected": 2000, "remedy": 600}
 """Characters of each part of a message: what is longer holds something of a visitor's that nobody wants to read."""
+
+_STORED = re.compile(r"/[^'\"\n]*?/(?:uploads/[0-9a-f]{32}|pointsmith-(?:zip|read|api)-[A-Za-z0-9_]+)/")
+"""Where a stranger's files are kept on the server, in a path of one of them: they know the rest of it by name."""
 
 
 class UserError(Exception):
@@ -24,7 +29,7 @@ class UserError(Exception):
         if remedy:
             remedy = printable(shortened(remedy, _LONGEST["remedy"]), lines=True)
             parts.append(remedy if remedy.endswith("?") else remedy.rstrip(".") + ".")
-        super().__init__(" ".join(parts))
+        super().__init__(_STORED.sub("", " ".join(parts)))
         self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
 
 

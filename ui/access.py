@@ -15,6 +15,7 @@ from gradio.context import LocalContext
 
 from ..core.config import RunConfig
 from ..core.data.config import DataConfig, with_paths
+from ..core.data.lists import listed_files
 from ..core.errors import UserError
 from ..worker.connection import is_local
 from ..worker.own_runs import NOBODY, OwnRuns
@@ -84,13 +85,13 @@ class Access:
         return f"of-{hashlib.sha256(owner.encode()).hexdigest()[:24]}"
 
     def check_place(self, path: Path) -> None:
-        """Refuse a file that a visitor may not name: UserError unless it is an upload or below an allowed folder.
-
-        A list of files (.csv, .txt) may name only files beside and below it.
-        """
+        """Refuse a file that a visitor may not name: UserError unless it is an upload or below an allowed folder."""
         if self.roots is None:
             return
-        place = path.expanduser().resolve()
+        try:
+            place = path.expanduser().resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # a name too long, of no user, or with a NUL
+            raise UserError("This is the path of no file", got=str(path), remedy="Check its spelling") from error
         if not self._allowed(place):
             known = ", ".join(str(root) for root in self.roots)
             raise UserError(
@@ -99,15 +100,13 @@ class Access:
                 expected=f"an upload, or a place below {known}" if known else "an upload",
                 remedy="Upload the file, or ask whoever runs this server to add its folder with --data-root",
             )
-        if place.suffix.lower() in (".csv", ".txt") and place.is_file():
-            for name in _listed(place):
-                if not (place.parent / name).resolve().is_relative_to(place.parent):
-                    raise UserError(f"{path.name} names a file outside its folder", got=name[:200])
 
     def check_data(self, data: DataConfig) -> None:
         """Refuse a data set that names a place which a visitor may not name. UserError."""
         if self.roots is not None:
             with_paths(data, self._checked)
+            for file in listed_files(data):
+                self._checked(file)
             for repository in _repositories(data.model_dump(mode="json")):
                 # `owner/name` of the Hub, or a folder here: what exists here is read from here.
                 if repository.startswith(("/", ".", "~")) or Path(repository).exists():
@@ -131,12 +130,6 @@ class Access:
             first, *_ = (*place.relative_to(uploads).parts, "")
             return _UPLOAD.fullmatch(first) is not None
         return any(place.is_relative_to(root.expanduser().resolve()) for root in self.roots or ())
-
-
-def _listed(listed: Path) -> Iterable[str]:
-    for line in listed.read_text(encoding="utf-8-sig", errors="replace").splitlines():
-        if line.strip():
-            yield (line.split(",")[0] if "," in line else line.rsplit(None, 1)[0]).strip().strip('"')
 
 
 def _repositories(content: object) -> Iterable[str]:

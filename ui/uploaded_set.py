@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from ..core.data.images import read_list
 from ..core.data.kinds import data_kind
 from ..core.errors import UserError
 from ..worker.upload_room import UploadRoom
@@ -54,13 +53,5 @@ def _content(files: list[Path], folder: Path) -> dict[str, Any]:
         return {"kind": "h5", "train": str(tables[0])} | ({"test": str(tables[1])} if len(tables) > 1 else {})
     for file in files:
         if file.suffix.lower() in (".csv", ".txt") and data_kind(file) == "images":
-            _require_inside(file)
             return {"kind": "images", "path": str(file)}
     return {"kind": data_kind(folder), "path": str(folder)}
-
-
-def _require_inside(listed: Path) -> None:
-    """Refuse a list from elsewhere that names files of this server."""
-    for name, _ in read_list(listed):
-        if not (listed.parent / name).resolve().is_relative_to(listed.parent.resolve()):
-            raise UserError(f"{listed.name} names a file outside what was uploaded", got=name[:200])

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import UserError
+from .root import UNPACKED
 
 _NESTED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 # Text meshes shrink tenfold, repetitive ones perhaps a hundredfold; what shrinks more is made to fill memory.
@@ -84,7 +85,7 @@ def unpacked(
 
     Raises UserError for an archive that is no zip, damaged, encrypted, nested, too large, or that reaches outside.
     """
-    with tempfile.TemporaryDirectory(prefix="pointsmith-zip-") as folder:
+    with tempfile.TemporaryDirectory(prefix=UNPACKED) as folder:
         root = Path(folder)
         try:
             with zipfile.ZipFile(path) as archive:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from ..errors import UserError
 from .archive import unpacked
 from .dataset import Split
+from .root import visible
 from .split import require_every_class
 
 PARTS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
@@ -108,15 +109,13 @@ def walk(root: Path, takes: Callable[[str], bool]) -> list[Path]:
     """Return every file below `root` that is taken by its name, sorted; hidden ones are not looked at."""
     found: list[Path] = []
     for where, inner, names in os.walk(root):
-        inner[:] = [name for name in inner if not name.startswith((".", "__MACOSX"))]
-        found += [Path(where, name) for name in names if not name.startswith(".") and takes(name)]
+        inner[:] = [name for name in inner if visible(Path(where, name))]
+        found += [Path(where, name) for name in names if takes(name) and visible(Path(where, name))]
     return sorted(found)
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(
-        entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
-    )
+    return sorted(entry for entry in folder.iterdir() if visible(entry) and entry.is_dir())
 
 
 def _descend(root: Path) -> Path:

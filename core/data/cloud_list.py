@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .class_folders import PARTS, Layout
+from .root import inside, listed_file, require_confined
 
 _HEADER = ("label", "class", "category")
 
@@ -30,16 +31,16 @@ def is_list(path: Path) -> bool:
 
 def _beside(path: Path, name: str) -> bool:
     try:
-        return bool(name.strip()) and (path.parent / name.strip()).is_file()
-    except OSError:  # a line of something else may be too long for a name
+        return bool(name.strip()) and listed_file(path.parent, name.strip(), path.name).is_file()
+    except (OSError, UserError):  # a line of something else may be too long for a name
         return False
 
 
-def read_cloud_list(path: Path, *, inside: bool = False) -> Layout:
+def read_cloud_list(path: Path, *, confined: bool = False) -> Layout:
     """Return what a list says: part, then class, then files, sorted. Files lie relative to the list.
 
     The first line may be a header. A split is train, val, validation or test; without one all are for training.
-    With `inside` a file must lie below the list's folder, as in an archive from elsewhere.
+    With `confined` a file must lie below the list's folder, as in an archive from elsewhere.
     Raises UserError naming the first line that does not fit.
     """
     layout: Layout = {}
@@ -56,9 +57,7 @@ def read_cloud_list(path: Path, *, inside: bool = False) -> Layout:
         if part is None:
             expected = ", ".join(PARTS)
             raise UserError(f"{path.name}, line {number} has a split of no known name", got=cells[2], expected=expected)
-        file = path.parent / cells[0]
-        if inside and not file.resolve().is_relative_to(path.parent.resolve()):
-            raise UserError(f"{path.name}, line {number} names a file outside its folder", got=cells[0])
+        file = (inside if confined else listed_file)(path.parent, cells[0], f"{path.name}, line {number}")
         if file in seen:
             raise UserError(f"{path.name}, line {number} lists a file for the second time", got=cells[0])
         seen.add(file)
@@ -73,6 +72,7 @@ def read_cloud_list(path: Path, *, inside: bool = False) -> Layout:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    require_confined(path, path.name)
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8-sig").splitlines()))
     except FileNotFoundError as error:

@@ -23,6 +23,7 @@ from .clouds import NotFinite, check_cloud
 from .mesh import MESH_EXTENSIONS, read_mesh
 from .picture import IMAGE_EXTENSIONS, read_image
 from .pointfiles import POINT_EXTENSIONS, read_point_file
+from .root import require_confined
 from .surface import sample_surface
 
 EXTENSIONS = MESH_EXTENSIONS | POINT_EXTENSIONS
@@ -78,6 +79,7 @@ def read_shapes(
         raise UserError(
             f"{name} is of no known kind", got=path.suffix, expected="one of " + ", ".join(sorted(EXTENSIONS))
         )
+    require_confined(path, name)
     if not path.is_file():
         raise UserError(f"{name} does not exist or is not a file", remedy="Check the path")
     try:

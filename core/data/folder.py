@@ -68,7 +68,7 @@ def laid_out(path: Path, left: Left) -> Generator[tuple[Path, Layout], None, Non
         listed = list_in(root) or list_in(top)
         if listed is not None and not _sound(layout, path.name):
             # Files beside a list may lie in folders too, which then are no classes.
-            layout = read_cloud_list(listed, inside=True)
+            layout = read_cloud_list(listed, confined=True)
             root, left.ignored = listed.parent, 0
         yield root, layout
 

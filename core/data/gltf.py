@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from .root import inside
+
 _COMPONENT = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 _TYPE = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _COMPRESSED = {"KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression"}
@@ -55,9 +57,7 @@ def _buffer_size(path: Path, buffer: dict[str, Any], binary: int) -> int:
         return binary
     if uri.startswith("data:"):
         return len(uri) * 3 // 4
-    beside = (path.parent / unquote(uri)).resolve()
-    if not beside.is_relative_to(path.parent.resolve()):
-        raise ValueError(f"its buffer {uri!r} lies outside its folder")
+    beside = inside(path.parent, unquote(uri), path.name)
     if not beside.is_file():
         raise ValueError(f"its buffer {uri!r} is missing; keep it beside the file, or export one .glb")
     return beside.stat().st_size

@@ -14,6 +14,7 @@ from .clouds import Clouds
 from .dataset import Progress
 from .facts import copy_form
 from .names import SCANOBJECTNN
+from .root import require_confined
 from .split import Parts, require_every_class
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def read_file(path: Path, *, finite: bool = True) -> tuple[np.ndarray, np.ndarra
     """
     h5py: Any = import_module("h5py")
     name = path.name
+    require_confined(path, name)
     if not path.is_file():
         raise UserError("the HDF5 file does not exist", got=str(path), remedy="Check the path")
     try:
@@ -158,6 +160,7 @@ def _classes(config: H5Data, labels: list[np.ndarray]) -> tuple[tuple[str, ...],
     beside = config.train.expanduser().parent / "shape_names.txt"
     chosen = config.classes.expanduser() if config.classes else beside if beside.is_file() else None
     if chosen is not None:
+        require_confined(chosen, chosen.name)
         try:
             lines = chosen.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from ..bounded_text import read_yaml
 from ..errors import UserError
+from ..schema import is_mapping
+from .class_folders import walk
 from .dataset import Progress
+from .root import inside, require_confined
 
 _AT_ONCE = 256
+_TABLES = {".parquet": "parquet", ".arrow": "arrow", ".csv": "csv", ".json": "json", ".jsonl": "json"}
+"""The reader of `datasets` for each ending of a table."""
+_MOST_README = 200_000
 
 
 def read_split(
@@ -66,7 +74,14 @@ def open_split(repository: str, split: str, revision: str | None) -> Any:
     if local and not Path(repository).is_dir():
         raise UserError("The local copy of the data set does not exist", got=repository, remedy="Check the path")
     try:
-        return datasets.load_dataset(repository, split=split, revision=None if local else revision)
+        if local:
+            builder, files = local_tables(Path(repository), split)
+            names = [str(file) for file in files]
+            return datasets.load_dataset(builder, data_files={split: names}, split=split)
+        _check_published_readme(repository, revision)
+        return datasets.load_dataset(repository, split=split, revision=revision)
+    except UserError:
+        raise
     except Exception as error:  # whatever the network, the Hub, the cache and Arrow raise
         reason = " ".join(str(error).split())[:300]
         raise UserError(
@@ -75,6 +90,97 @@ def open_split(repository: str, split: str, revision: str | None) -> Any:
             if local
             else "Check the connection, or fetch the data set elsewhere and name its folder as data.path",
         ) from error
+
+
+def local_tables(folder: Path, split: str) -> tuple[str, list[Path]]:
+    """Return (the reader of `datasets`, the files) of one split of a folder laid out as on the Hub.
+
+    `datasets` itself would obey whatever the folder's README says, which may name any file or address. Here the README
+    only chooses among the tables below the folder; without one a table belongs to the split whose name it bears.
+    UserError where there is none.
+    """
+    tables = [file for file in walk(folder, lambda name: Path(name).suffix.lower() in _TABLES)]
+    for file in tables:
+        require_confined(file, file.name)
+    readme = folder / "README.md"
+    require_confined(readme, readme.name)
+    patterns = _named_in_readme(readme, folder, split)
+    if patterns is None:
+        named = re.compile(rf"(?:^|[/\-._ ]){re.escape(split)}(?:$|[/\-._ ])")
+        chosen = [file for file in tables if named.search(file.relative_to(folder).with_suffix("").as_posix())]
+    else:
+        chosen = [file for file in tables if any(_fits(file.relative_to(folder), pattern) for pattern in patterns)]
+    kinds = {_TABLES[file.suffix.lower()] for file in chosen}
+    if len(kinds) != 1:
+        raise UserError(
+            f"The split {split} cannot be had of the folder {folder.name}: it has no tables of its name",
+            got=", ".join(file.name for file in tables[:5]) or "no table",
+            expected=f"files of one kind such as {split}-00000-of-00001.parquet ({', '.join(sorted(_TABLES))})",
+        )
+    return kinds.pop(), chosen
+
+
+def _fits(file: Path, pattern: str) -> bool:
+    """Whether a path below the folder is meant by a pattern of a README, in which ** crosses folders."""
+    expression = re.escape(pattern.removeprefix("./"))
+    for sign, meaning in ((r"\*\*/", "(?:.*/)?"), (r"\*\*", ".*"), (r"\*", "[^/]*"), (r"\?", "[^/]")):
+        expression = expression.replace(sign, meaning)
+    return re.fullmatch(expression, file.as_posix()) is not None
+
+
+def _named_in_readme(readme: Path, folder: Path, split: str) -> list[str] | None:
+    """Return the patterns that a README's default configuration gives for a split; None where it gives none.
+
+    UserError for a pattern, of any configuration, that leads out of the data set.
+    """
+    if not readme.is_file():
+        return None
+    with readme.open("rb") as file:
+        head = file.read(_MOST_README).decode("utf-8", "replace")
+    front = re.match(r"\ufeff?---\s*\n(.*?)\n---", head, re.DOTALL)
+    content = read_yaml(front[1], name="The head of README.md", limit=_MOST_README) if front else None
+    configs: Any = content.get("configs") if is_mapping(content) else None
+    chosen: list[str] | None = None
+    for config in cast("list[Any]", configs) if isinstance(configs, list) else []:
+        if not is_mapping(config):
+            continue
+        patterns = _patterns(config.get("data_files"))
+        for pattern in (*(text for texts in patterns.values() for text in texts), str(config.get("data_dir") or "")):
+            inside(folder, pattern, "README.md")
+        if chosen is None or config.get("default") is True:
+            chosen = patterns.get(split)
+    return chosen
+
+
+def _patterns(files: Any) -> dict[str, list[str]]:
+    """Return {split: patterns} of each form in which a README may write its `data_files`."""
+    if is_mapping(files):
+        return {str(split): _texts(path) for split, path in files.items()}
+    entries: list[Any] = cast("list[Any]", files) if isinstance(files, list) else [files]
+    found: dict[str, list[str]] = {}
+    for entry in entries:
+        split, path = (entry.get("split"), entry.get("path")) if is_mapping(entry) else ("train", entry)
+        found.setdefault(str(split), []).extend(_texts(path))
+    return found
+
+
+def _texts(path: Any) -> list[str]:
+    return [str(text) for text in (cast("list[Any]", path) if isinstance(path, list) else [path]) if text is not None]
+
+
+def _check_published_readme(repository: str, revision: str | None) -> None:
+    """Refuse a data set of the Hub whose README names tables elsewhere, on this machine's disk for one. UserError.
+
+    Where the README cannot be had there is no network, and what is in the cache was checked when it came.
+    """
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        readme = huggingface_hub.hf_hub_download(repository, "README.md", repo_type="dataset", revision=revision)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        return
+    _named_in_readme(Path(readme), Path("."), "")
 
 
 def _clouds(column: Any, name: str) -> np.ndarray:

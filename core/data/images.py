@@ -20,6 +20,7 @@ from .config import ImagesData
 from .dataset import Progress
 from .decoding import Decoder
 from .picture import IMAGE_EXTENSIONS, ImagePreparation, decoding_threads, fit, read_image
+from .root import listed_file, require_confined
 from .split import Parts, hold_out_test
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def decode(
 
 
 def _content(path: Path, name: str) -> bytes:
+    require_confined(path, name)
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -238,7 +240,7 @@ def _from_lists(config: ImagesData, train: Path) -> tuple[tuple[str, ...], dict[
         )
     listed = {
         part: Listed(
-            [paths[part].parent / file for file, _ in lines],
+            [listed_file(paths[part].parent, file, paths[part].name) for file, _ in lines],
             [known[label] for _, label in lines],
             [file for file, _ in lines],
         )
@@ -284,6 +286,7 @@ def read_list(path: Path) -> list[tuple[str, str]]:
 
 
 def _text(path: Path) -> str:
+    require_confined(path, path.name)
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

@@ -9,12 +9,14 @@ import zipfile
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .archive import check_members
 from .gltf import check_gltf
+from .root import inside, require_confined
 
 MESH_EXTENSIONS = frozenset({"obj", "off", "stl", "ply", "glb", "gltf", "3mf", "3dxml", "xaml", "dae"})
 _ZIPPED = {"3mf", "3dxml"}
@@ -40,7 +42,7 @@ def read_mesh(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     if extension in ("glb", "gltf"):
         check_gltf(path, data)
         # Only a .gltf has its geometry in other files; nothing else may open what lies beside it.
-        resolver = trimesh.resolvers.FilePathResolver(str(path)) if extension == "gltf" else None
+        resolver = _Beside(path) if extension == "gltf" else None
     with warnings.catch_warnings():
         # A broken file makes the parsers warn about casts; its reasons reach the user through the checks below.
         warnings.simplefilter("ignore")
@@ -51,6 +53,24 @@ def read_mesh(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     if extension == "ply":
         _check_ply(data, sum(len(getattr(part, "vertices", ())) for part in scene.geometry.values()))
     return triangles, vertices
+
+
+class _Beside:
+    """What trimesh asks for the buffers of a .gltf: files below its folder, and no others."""
+
+    def __init__(self, path: Path) -> None:
+        self._folder, self._name = path.parent, path.name
+
+    def __getitem__(self, name: str) -> bytes:
+        return self.get(name)
+
+    def get(self, name: str) -> bytes:
+        file = inside(self._folder, unquote(name), self._name)
+        require_confined(file, file.name)
+        return file.read_bytes()
+
+    def keys(self) -> list[str]:
+        return []
 
 
 def _check_ply(data: bytes, found: int) -> None:

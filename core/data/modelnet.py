@@ -18,6 +18,7 @@ from .h5 import check_labels, read_file
 from .modelnet_files import Listed, read_listed
 from .names import MODELNET10, MODELNET40
 from .pickles import PickledArray, read_pickle
+from .root import inside, require_confined
 from .split import Parts, require_every_class
 
 _SIZES = {"modelnet40": {(9843, 2468), (9840, 2468)}, "modelnet10": {(3991, 908)}}
@@ -87,6 +88,7 @@ def _caches(folder: Path) -> dict[str, Path]:
 def _hdf5_files(folder: Path, part: str) -> list[Path]:
     listed = folder / f"{part}_files.txt"
     if listed.is_file():
+        require_confined(listed, listed.name)
         lines = listed.read_text(encoding="utf-8", errors="replace").split()
         return [folder / PurePosixPath(line).name for line in lines]  # the lists name folders of the authors' machine
     return sorted(folder.glob(f"ply_data_{part}*.h5"))
@@ -125,6 +127,7 @@ def _read_dat(folder: Path, origin: Path, config: ModelNet40Data, progress: Prog
 
 def _cached(file: Path) -> Clouds:
     """Return the clouds of one of the papers' caches: a pickle of [arrays (N, 6), labels], of which nothing is run."""
+    require_confined(file, file.name)
     try:
         content = read_pickle(file)
         match content:
@@ -194,13 +197,15 @@ def _read_txt(folder: Path, origin: Path, config: ModelNet40Data, progress: Prog
     listed: dict[str, Listed] = {}
     for part in _PARTS:
         own = folder / f"{config.subset}_{part}.txt"
-        lines = (own if own.is_file() else folder / f"modelnet40_{part}.txt").read_text(encoding="utf-8").split()
+        own = own if own.is_file() else folder / f"modelnet40_{part}.txt"
+        require_confined(own, own.name)
+        lines = own.read_text(encoding="utf-8").split()
         named = [(line, line.rpartition("_")[0]) for line in lines]
         strange = [line for line, name in named if name not in MODELNET40]
         if strange:
             raise UserError(f"The {part} list of ModelNet40 names something of no class", got=strange[0])
         kept = [(line, name) for line, name in named if config.subset == "modelnet40" or name in MODELNET10]
-        files = [folder / name / f"{line}.txt" for line, name in kept]
+        files = [inside(folder, f"{name}/{line}.txt", f"The {part} list of ModelNet40") for line, name in kept]
         listed[part] = Listed(files, [MODELNET40.index(name) for _, name in kept], [line for line, _ in kept])
     return read_listed(listed, origin, config.split_seed, progress)
 

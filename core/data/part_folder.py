@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..bounded_text import read_json
 from ..errors import UserError
 from ..schema import is_mapping
 from .class_folders import FileKind, Layout, Left, lay_out, opened, require_sound
@@ -16,6 +16,7 @@ from .config import PartFolderData
 from .dataset import Progress
 from .part_clouds import PartClouds, PartNames, first_parts, gathered, prepared
 from .pointfiles import POINT_EXTENSIONS, read_point_file
+from .root import require_confined
 from .shapenetpart import whole_numbers
 from .split import Parts, hold_out_test
 
@@ -94,7 +95,10 @@ def _read(
 
 def read_labelled(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (points (N, 3), labels (N,) uint16) of a file; UserError where points have no labels."""
+    require_confined(path, name)
     beside = next((path.with_suffix(ending) for ending in _BESIDE if path.with_suffix(ending).is_file()), None)
+    if beside is not None:
+        require_confined(beside, beside.name)
     try:
         if beside is not None:
             points, labels = _cloud(path, name)[:, :3], np.loadtxt(beside, ndmin=1, dtype=np.float64)
@@ -184,10 +188,8 @@ def given_names(path: Path) -> dict[str, tuple[str, ...]]:
     """Return what `parts.json` calls each category's parts; nothing where there is none. UserError."""
     if not path.is_file():
         return {}
-    try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{NAMES} is not valid JSON") from error
+    require_confined(path, NAMES)
+    content: Any = read_json(path, name=NAMES)
     if not is_mapping(content) or not all(map(_is_list, content.values())):
         raise UserError(f"{NAMES} has another form", expected='{"chair": ["seat", "leg"], …}')
     return {category: tuple(map(str, own)) for category, own in content.items()}

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from ..errors import UserError
 from ..schema import Config
+from .root import require_confined
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
 """The decoders that may run: none that calls another program, as Pillow's for EPS does."""
@@ -49,6 +50,8 @@ def read_image(source: Path | bytes, name: str) -> Image.Image:
     Greys of 16 bits are scaled to 8. Raises UserError, naming the file and the reason, for whatever cannot be used:
     damaged or cut short, of no known format, or of more than `MOST_PIXELS`, which is known before it is decoded.
     """
+    if isinstance(source, Path):
+        require_confined(source, name)
     try:
         opened = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS)
         with opened as image:

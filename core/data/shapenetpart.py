@@ -23,6 +23,7 @@ from .config import ShapeNetPartData
 from .dataset import Progress
 from .names import SHAPENETPART, numbered_parts
 from .part_clouds import first_parts, gathered, prepared
+from .root import inside, require_confined
 from .split import Parts
 
 _CATEGORIES, _LISTS = "synsetoffset2category.txt", "train_test_split/shuffled_{}_file_list.json"
@@ -114,12 +115,14 @@ def _listed(root: Path, which: str, name: str) -> _Listed:
         category = categories.get(synset.rpartition("/")[2])
         if category is None or file in ("", ".", ".."):
             raise UserError(f"{path.name} has an entry of no category", got=str(entry)[:200])  # pyright: ignore[reportUnknownArgumentType]
+        inside(root, f"{synset.rpartition('/')[2]}/{file}.txt", path.name)
         names.append(f"{synset.rpartition('/')[2]}/{file}.txt")
         labels.append(numbers[category])
     return _Listed(tuple(names), tuple(labels))
 
 
 def _lines(path: Path, name: str) -> list[str]:
+    require_confined(path, path.name)
     try:
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -177,6 +180,7 @@ def _read_all(root: Path, names: list[str], progress: Progress | None) -> tuple[
 
 def _read(path: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (points (N, 3) float32, parts (N,) uint16) of one file; UserError for what is no such table."""
+    require_confined(path, name)
     text = path.read_bytes()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # numpy warns where the text is no number, and would go on without the rest

@@ -25,6 +25,7 @@ from .folder import KIND, laid_out, name_of
 from .images import Images, read_list
 from .load import read
 from .picture import IMAGE_EXTENSIONS
+from .root import listed_file
 from .surveyor import Job, cloud_item, spread
 from .thumbnail import image_picture, image_preview
 
@@ -118,7 +119,7 @@ def _of_layout(root: Path, layout: Layout, judged: Layout, name: str, kind: File
 
 def _of_lists(paths: dict[str, Path | None]) -> Found:
     listed = [
-        (part, label, path.expanduser().parent / file, file)
+        (part, label, listed_file(path.expanduser().parent, file, path.name), file)
         for part, path in paths.items()
         if path is not None
         for file, label in read_list(path.expanduser())

@@ -9,6 +9,7 @@ from .class_folders import Left
 from .config import VTAB_CLASSES, VtabData
 from .dataset import Progress
 from .images import Listed, decode_parts, read_list
+from .root import inside
 from .split import Parts
 
 
@@ -51,6 +52,8 @@ def _listed(folder: Path, name: str, config: VtabData) -> Listed:
         if not label.isdigit() or int(label) >= count:
             raise UserError(f"{name} has a label that {config.task} does not have", got=f"{file} {label}")
     # Lists name files below the task's folder; some copies name the task's folder too.
-    base = folder if (folder / lines[0][0]).exists() else folder.parent
-    base = base if (base / lines[0][0]).exists() else folder
-    return Listed([base / file for file, _ in lines], [int(label) for _, label in lines], [file for file, _ in lines])
+    source = f"{name} of {config.task}"
+    base = folder if inside(folder, lines[0][0], source).exists() else folder.parent
+    base = base if inside(base, lines[0][0], source).exists() else folder
+    files = [inside(base, file, source) for file, _ in lines]
+    return Listed(files, [int(label) for _, label in lines], [file for file, _ in lines])

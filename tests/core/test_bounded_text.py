@@ -213,3 +213,15 @@ def test_what_a_terminal_obeys_is_shown() -> None:
     assert terminal_text("\r\x1b[2Kbar") == "\r\x1b[2Kbar"
     assert "\x1b" not in terminal_text("bar\x1b[2K") and "\r" not in terminal_text("bar\r")
     assert "\x1b" not in str(UserError(f"{HOSTILE} is wrong", got=HOSTILE, expected=HOSTILE, remedy=HOSTILE))
+
+
+def test_where_uploads_are_kept_is_not_told() -> None:
+    for place in (
+        f"/srv/the data/uploads/{'0a' * 16}",
+        "/tmp/pointsmith-zip-ab_12",
+        "/var/tmp/x/pointsmith-read-q7/tmp",
+    ):
+        message = str(UserError(f"{place}/a/chair.obj is cut short", got=f"{place}/b.obj", expected=f"{place}/c.obj"))
+        assert "/srv" not in message and "pointsmith-" not in message and "uploads" not in message
+        assert "chair.obj" in message and "b.obj" in message and "c.obj" in message
+    assert str(UserError("no such file", got="/home/ada/chair.obj")) == "no such file: '/home/ada/chair.obj'."
