@@ -1,7 +1,8 @@
 """File objects in arguments: no event reads or copies a file of the server, in any input, however it is written.
 
 The events and inputs are those of the running page. Here each component, each kind of input of each event, each shape
-and each spelling is tried; `python -m tests.security.fuzz --of paths` combines them all.
+and each spelling is tried; `python -m tests.security.fuzz --of paths` sends every spelling to every
+input, while the shapes take turns.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def plan(page: Target, seed: int = 0) -> Iterator[Attack]:
     shapes = [shape for shape in SHAPES if shape != "text" or page.door != "open"]
     pairs = list(itertools.product(shapes, page.paths))
     random.Random(seed).shuffle(pairs)
-    # Half of the pairs on the page without logins, the other half on the page with accounts.
+    # Half of the pairs on each page: every shape and every spelling, not every pair of them.
     pairs = pairs[::2] if page.door == "accounts" else pairs[1::2]
     following = itertools.cycle(pairs)
     count, met, kinds, fields = 0, set(), set(), []
