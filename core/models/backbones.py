@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Union
 from pydantic import Field
 
 from .point_m2ae import PointM2AEConfig
-from .point_transformer import PointTransformerConfig, Width
+from .point_transformer import PointTransformerConfig
 from .source import Source
 from .vit import AugRegViTConfig, ViTConfig
 
@@ -27,7 +27,7 @@ class DemoBackboneConfig(PointTransformerConfig):
     dim: int = Field(default=192, ge=8, le=2048, description="token width (D)")
     depth: int = Field(default=6, ge=1, le=48, description="transformer blocks")
     heads: int = Field(default=3, ge=1, le=64, description="attention heads")
-    widths: tuple[Width, Width, Width] = Field(default=(64, 128, 256), description="hidden widths of the mini-PointNet")
+    widths: tuple[int, int, int] = Field(default=(64, 128, 256), description="hidden widths of the mini-PointNet")
 
 
 class PointMAEConfig(PointTransformerConfig):
@@ -62,8 +62,8 @@ class PointBERTConfig(PointTransformerConfig):
         "the trained one is taken, as their loader does, the momentum copy where there is no other.",
     )
     kind: Literal["point-bert"] = "point-bert"
-    token_dim: Width | None = Field(
-        default=256, description="output width of the mini-PointNet where it differs from D"
+    token_dim: int | None = Field(
+        default=256, ge=1, le=4096, description="output width of the mini-PointNet where it differs from D"
     )
 
 
@@ -114,8 +114,8 @@ class MaskPointConfig(PointTransformerConfig):
         "not from the file. Of its two copies the trained one is taken. The 3DETR variants do not fit.",
     )
     kind: Literal["maskpoint"] = "maskpoint"
-    token_dim: Width | None = Field(
-        default=256, description="output width of the mini-PointNet where it differs from D"
+    token_dim: int | None = Field(
+        default=256, ge=1, le=4096, description="output width of the mini-PointNet where it differs from D"
     )
 
 
@@ -134,8 +134,8 @@ class OcCoConfig(PointTransformerConfig):
         "public, so no name in such a file could be verified.",
     )
     kind: Literal["occo"] = "occo"
-    token_dim: Width | None = Field(
-        default=256, description="output width of the mini-PointNet where it differs from D"
+    token_dim: int | None = Field(
+        default=256, ge=1, le=4096, description="output width of the mini-PointNet where it differs from D"
     )
 
 

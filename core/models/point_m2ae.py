@@ -6,7 +6,7 @@ Shapes: B clouds, N points; in stage s, G_s groups of K_s points (later: of toke
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -15,16 +15,13 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .grouping import group
 from .patch_embed import PatchEmbed
-from .point_transformer import Width
+from .point_transformer import MAX_WIDTH
 from .source import Source
 from .transformer import Block, initialise
 from .trunk import BlockShape, Positions, Trunk, TrunkConfig, TrunkShape
 from .tuned import tuned
 
-Groups = Annotated[int, Field(ge=1, le=2048)]
-GroupSize = Annotated[int, Field(ge=1, le=256)]
-Dim = Annotated[int, Field(ge=1, le=2048)]
-Depth = Annotated[int, Field(ge=1, le=48)]
+_MOST = {"groups": 2048, "group_sizes": 256, "dims": 2048, "depths": 48, "widths": MAX_WIDTH}
 
 
 class PointM2AEConfig(TrunkConfig):
@@ -45,8 +42,8 @@ class PointM2AEConfig(TrunkConfig):
         "here. Of the authors' own files (.pth) the names were not seen; the copies on the Hub load.",
     )
     kind: Literal["point-m2ae"] = "point-m2ae"
-    groups: tuple[Groups, Groups, Groups] = Field(default=(512, 256, 64), description="tokens of each stage (G)")
-    group_sizes: tuple[GroupSize, GroupSize, GroupSize] = Field(
+    groups: tuple[int, int, int] = Field(default=(512, 256, 64), description="tokens of each stage (G)")
+    group_sizes: tuple[int, int, int] = Field(
         default=(16, 8, 8), description="points, then tokens of the stage before, that make one token (K)"
     )
     radii: tuple[float, float, float] = Field(
@@ -57,16 +54,19 @@ class PointM2AEConfig(TrunkConfig):
         default=False,
         description="as the published CUDA sampler: points within 0.0316 of the origin are never chosen as centres",
     )
-    dims: tuple[Dim, Dim, Dim] = Field(default=(96, 192, 384), description="token width of each stage (D)")
-    depths: tuple[Depth, Depth, Depth] = Field(default=(5, 5, 5), description="transformer blocks of each stage")
+    dims: tuple[int, int, int] = Field(default=(96, 192, 384), description="token width of each stage (D)")
+    depths: tuple[int, int, int] = Field(default=(5, 5, 5), description="transformer blocks of each stage")
     heads: int = Field(default=6, ge=1, le=64, description="attention heads")
     mlp_ratio: float = Field(default=4.0, gt=0, le=16, description="hidden width of the feed-forward part over D")
-    widths: tuple[Width, Width, Width] = Field(
+    widths: tuple[int, int, int] = Field(
         default=(128, 256, 512), description="hidden widths of the first stage's mini-PointNet"
     )
 
     @model_validator(mode="after")
     def _fit_together(self) -> PointM2AEConfig:
+        for name, most in _MOST.items():
+            if not all(1 <= value <= most for value in getattr(self, name)):
+                raise ValueError(f"each of {name} must be at least 1 and at most {most}")
         if not all(0 <= radius < float("inf") for radius in self.radii):
             raise ValueError(f"radii must be finite and not negative, not {self.radii}")
         for dim in self.dims:
