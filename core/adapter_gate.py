@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .adapters import CONFIG_BYTES, CONFIG_NAME, WEIGHTS_NAME, AdapterConfig, parse_json, read_adapter_config
+from .adapters import CONFIG_BYTES, CONFIG_NAME, WEIGHTS_NAME, AdapterConfig, read_adapter_config
+from .bounded_text import read_json
 from .building import measure
 from .data.config import with_paths
 from .errors import UserError
@@ -144,7 +145,7 @@ def check_header(path: Path, name: str) -> None:
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(HEADER_BYTES, size - 8):
             raise refused("its header is longer than the file or the limit")
-        header = parse_json(file.read(length), f"The header of {path.name}")
+        header = read_json(file.read(length), name=f"The header of {path.name}", limit=HEADER_BYTES)
     if not is_mapping(header):
         raise refused("its header is no mapping")
     entries = [entry for key, entry in header.items() if key != "__metadata__"]

@@ -21,6 +21,7 @@ from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnkn
 from torch import Tensor
 
 from . import card
+from .bounded_text import read_json
 from .building import Built, build
 from .config import RunConfig
 from .data.clouds import Preparation
@@ -177,14 +178,6 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def parse_json(content: bytes, subject: str) -> Any:
-    """Return the plain data of a JSON text; UserError where it is none, or nested too deeply."""
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{subject} is not valid JSON") from error
-
-
 def read_adapter_config(folder: Path, name: str = "") -> AdapterConfig:
     """Read and check `adapter_config.json`; UserError says what does not fit, of the adapter `name` where given."""
     path = folder / CONFIG_NAME
@@ -195,14 +188,7 @@ def read_adapter_config(folder: Path, name: str = "") -> AdapterConfig:
             remedy="Check the path",
         )
     subject = f"{CONFIG_NAME} of {name}" if name else str(path)
-    try:
-        with path.open("rb") as file:
-            text = file.read(CONFIG_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{subject} cannot be read ({error.strerror})") from error
-    if len(text) > CONFIG_BYTES:
-        raise UserError(f"{subject} is too large", expected=f"at most {CONFIG_BYTES:,} bytes")
-    content = parse_json(text, subject)
+    content = read_json(path, name=subject, limit=CONFIG_BYTES)
     version = content.get("format_version") if is_mapping(content) else None
     if version != FORMAT_VERSION:
         raise UserError(

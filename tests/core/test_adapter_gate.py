@@ -21,7 +21,8 @@ from pointsmith.core.hub.pull import kept, remove_unreadable, unreadable
 from pointsmith.core.predict import Predictor
 from pointsmith.core.serving.server import Server
 from safetensors.torch import load_file, save_file
-from tiny import M2AE, tiny_run
+
+from tests.support.tiny import M2AE, tiny_run
 
 CLOUD = np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
 COMMIT = "0" * 40
