@@ -6,56 +6,106 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+import torch
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
+from torch import Tensor
 
 from . import card
+from .bounded_text import read_json
 from .building import Built, build
 from .config import RunConfig
 from .data.clouds import Preparation
 from .data.config import with_paths
 from .data.picture import ImagePreparation
 from .errors import UserError
+from .events import Scores
 from .schema import Config, explain, is_mapping
 
 FORMAT_VERSION = 1
+MAX_CLASSES = 10_000
+CONFIG_BYTES = 4 << 20
+Word = Annotated[str, StringConstraints(max_length=200)]
+"""A name or a note in a config; longer ones are refused."""
+Names = Annotated[tuple[Word, ...], Field(max_length=MAX_CLASSES)]
 WEIGHTS_NAME, CONFIG_NAME = "adapter_model.safetensors", "adapter_config.json"
 
 
 class BackboneOrigin(Config):
     """Which weights the adapter was trained on; the hash is over names, shapes and values, not over a file."""
 
-    kind: str
-    origin: str
-    sha256: str
+    kind: Word
+    origin: Word
+    sha256: Word
 
 
 class AdapterConfig(Config):
     """Everything needed to load an adapter and to judge it."""
 
     format_version: int = FORMAT_VERSION
-    library_name: str = "pointsmith"
-    adapter_type: str
+    library_name: Word = "pointsmith"
+    adapter_type: Word
     run: RunConfig
     merged_from: RunConfig | None = None
     """The run that was trained, where parts of its method have been folded into the backbone since."""
-    classes: tuple[str, ...]
-    part_names: tuple[tuple[str, ...], ...] = ()
+    classes: Annotated[Names, Field(min_length=1)]
+    part_names: Annotated[tuple[Names, ...], Field(max_length=MAX_CLASSES)] = ()
     """The parts of each class's objects, where points are labelled."""
     preparation: Preparation | ImagePreparation
     backbone: BackboneOrigin
-    dataset_fingerprint: str = ""
-    trainable_parameters: int
-    total_parameters: int
+    dataset_fingerprint: Word = ""
+    trainable_parameters: int = Field(ge=0, le=2**62)
+    total_parameters: int = Field(ge=1, le=2**62)
     metrics: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """Results as the maker tells them, see `typed_metrics`."""
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _typed(cls, metrics: Any) -> dict[str, Any]:
+        return typed_metrics(metrics)
+
+
+_SHARES = ("test_accuracy", "validation_accuracy")
+_COUNTS = ("best_epoch", "epochs", "peak_memory_bytes")
+_WORDS = ("metric", "memory", "device")
+_SELECTIONS = ("validation", "last", "test")
+
+
+def typed_metrics(metrics: Any) -> dict[str, Any]:
+    """Return the known entries of an adapter's metrics that have their type; what has another is left out."""
+    content: dict[str, Any] = metrics if is_mapping(metrics) else {}
+    scores: Any = content.get("scores")
+    typed = {
+        **{key: content[key] for key in _SHARES if _is_number(content.get(key), 1)},
+        **{key: content[key] for key in _COUNTS if type(content.get(key)) is int and 0 <= content[key] <= 2**62},
+        **{key: content[key] for key in _WORDS if isinstance(content.get(key), str) and len(content[key]) <= 200},
+    }
+    if content.get("selected_on") in _SELECTIONS:
+        typed["selected_on"] = content["selected_on"]
+    if isinstance(scores, list):
+        typed["scores"] = [score for score in scores[:10] if _is_scores(score)]  # pyright: ignore[reportUnknownVariableType]
+    return typed
+
+
+def _is_number(value: Any, most: int) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= most
+
+
+def _is_scores(content: Any) -> bool:
+    try:
+        scores = Scores.model_validate(content)
+    except ValidationError:
+        return False
+    return _is_number(scores.accuracy, 1)
 
 
 @dataclass(frozen=True)
@@ -128,31 +178,53 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def read_adapter_config(folder: Path) -> AdapterConfig:
-    """Read and check `adapter_config.json`; UserError says what does not fit."""
+def read_adapter_config(folder: Path, name: str = "") -> AdapterConfig:
+    """Read and check `adapter_config.json`; UserError says what does not fit, of the adapter `name` where given."""
     path = folder / CONFIG_NAME
     if not path.is_file():
         raise UserError(
-            f"No adapter in {folder}",
+            f"No adapter in {name or folder}",
             expected=f"a folder with {CONFIG_NAME} and {WEIGHTS_NAME}",
             remedy="Check the path",
         )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid JSON") from error
+    subject = f"{CONFIG_NAME} of {name}" if name else str(path)
+    content = read_json(path, name=subject, limit=CONFIG_BYTES)
     version = content.get("format_version") if is_mapping(content) else None
     if version != FORMAT_VERSION:
         raise UserError(
-            f"{path} has an unknown format version",
-            got=version,
+            f"{subject} has an unknown format version",
+            got=version if isinstance(version, int) and version < 1e9 else type(version).__name__,
             expected=str(FORMAT_VERSION),
             remedy="Use the Pointsmith release that wrote it, or a newer one",
         )
     try:
         return AdapterConfig.model_validate(content)
     except ValidationError as error:
-        raise explain(error, str(path)) from error
+        problem = explain(error, subject)
+        raise UserError(
+            problem.what[:300],
+            got=None if problem.got is None else str(problem.got)[:200],
+            expected=(problem.expected or "")[:300],
+            remedy=problem.remedy,
+        ) from error
+
+
+def read_adapter_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of an adapter; UserError when the file is damaged or a tensor holds NaN or infinity."""
+    path = folder / WEIGHTS_NAME
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"{WEIGHTS_NAME} cannot be read ({type(error).__name__})", remedy="Copy the adapter again"
+        ) from error
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"The tensor {name[:100]} of {WEIGHTS_NAME} holds numbers that are not finite",
+                remedy="Use another adapter, or train this one again",
+            )
+    return state
 
 
 def load_adapter(folder: Path, *, backbone_weights: str | None = None) -> Adapter:
@@ -173,11 +245,6 @@ def load_adapter(folder: Path, *, backbone_weights: str | None = None) -> Adapte
             expected=f"weights with the hash {config.backbone.sha256[:12]}… ({config.backbone.origin})",
             remedy="Give the path of the right weight file",
         )
-    path = folder / WEIGHTS_NAME
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__})", remedy="Copy the adapter again") from error
-    built.model.load_adapter(state, str(path))
+    built.model.load_adapter(read_adapter_weights(folder), WEIGHTS_NAME)
     built.model.eval()
     return Adapter(config, built)

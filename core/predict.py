@@ -99,11 +99,16 @@ class Predictor:
         self._lock = threading.RLock()
 
     @classmethod
-    def load(cls, place: str | Path, *, device: str = "cpu", backbone_weights: str | None = None) -> Predictor:
-        """Load an adapter: a folder, or `owner/name[@revision]` on the Hub. UserError says what does not fit."""
+    def load(
+        cls, place: str | Path, *, device: str = "cpu", backbone_weights: str | None = None, untrusted: bool = False
+    ) -> Predictor:
+        """Load an adapter: a folder, or `owner/name[@revision]` on the Hub. UserError says what does not fit.
+
+        What was pulled from the Hub, or is `untrusted`, is checked before it is loaded, see `adapter_gate`.
+        """
         from .hub.pull import open_adapter
 
-        return cls(open_adapter(place, backbone_weights=backbone_weights), device)
+        return cls(open_adapter(place, backbone_weights=backbone_weights, untrusted=untrusted), device)
 
     @contextmanager
     def alone(self) -> Generator[None]:

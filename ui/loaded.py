@@ -24,7 +24,7 @@ class Chosen:
 
 def alone(found: Found, device: str = "cpu") -> Predictor:
     """Load an adapter with a backbone of its own."""
-    return Predictor.load(found.folder, device=device, backbone_weights=found.weights)
+    return Predictor.load(found.folder, device=device, backbone_weights=found.weights, untrusted=not found.trusted)
 
 
 class Adapters:

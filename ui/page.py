@@ -102,7 +102,7 @@ class Page:
                 with gr.Tab("Predict", id="predict") as self.predict_tab:
                     everything = Shelves([RunShelf(runs), pulled, ExampleShelf()])
                     self.predict = PredictPage(everything, check=access.check_place)
-                    self.gallery = Gallery(everything)
+                    self.gallery = Gallery(everything, pulled)
             self._wire()
             Api(runs, access.check, self.predict.predictor).offer()
 

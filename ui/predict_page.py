@@ -151,7 +151,7 @@ class PredictPage:
 
     def _open(self, found: Found) -> Predictor:
         if self._lend is None:
-            return self._server.open(found.folder, backbone_weights=found.weights)
+            return self._server.open(found.folder, backbone_weights=found.weights, untrusted=not found.trusted)
         # What is lent computes in a copy of this process, which has none of the server's threads.
         return alone(found, self._device)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from ..core.adapter_gate import require_backbone
 from ..core.adapters import AdapterConfig, read_adapter_config
 from ..core.config import RunConfig, parse_config
 from ..core.data.config import DemoData
 from ..core.errors import UserError
 from ..core.hub.client import Hub
 from ..core.hub.place import HubId, hub_id
-from ..core.hub.pull import kept, pull, require_backbone
+from ..core.hub.pull import Unreadable, kept, pull, remove_unreadable, unreadable
 from . import pieces
 from .theme import ASSETS
 
@@ -32,11 +33,15 @@ EXAMPLES = ASSETS / "examples"
 
 @dataclass(frozen=True)
 class Found:
-    """Where an adapter lies, the backbone's own file where it needs one, and its run where its data may be sampled."""
+    """Where an adapter lies, the backbone's own file where it needs one, and its run where its data may be sampled.
+
+    `trusted`: it was made by a run of this installation, or ships with it. All others are checked before loading.
+    """
 
     folder: Path
     weights: str | None = None
     run: RunConfig | None = None
+    trusted: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,8 @@ class Entry:
     source: str
     about: str
     score: str = ""
+    problem: str = ""
+    """Why it cannot be read; empty where it can."""
 
 
 class Shelf(Protocol):
@@ -95,7 +102,7 @@ class RunShelf:
             return None
         run = self.store.get(key)
         place = self.store.bring(run, str((run.result or {}).get("adapter") or "adapter"))
-        return Found(place, own_weights(run), parse_config(run.config))
+        return Found(place, own_weights(run), parse_config(run.config), trusted=True)
 
 
 def _title(run: Run) -> str:
@@ -132,7 +139,15 @@ class HubShelf:
         return [
             Entry(str(one.id), one.id.name, f"Pulled, {one.id.revision[:7]}", about(one.config), _score(one.config))
             for one in kept(self.place())
-        ]
+        ] + [Entry("", entry.name, "Unreadable", "", problem=entry.reason) for entry in self.unreadable()]
+
+    def unreadable(self) -> list[Unreadable]:
+        """Return the pulled adapters that cannot be read, with the reason of each."""
+        return unreadable(self.place())
+
+    def remove(self, name: str) -> None:
+        """Delete a pulled adapter that cannot be read. UserError."""
+        remove_unreadable(name, self.place())
 
     def find(self, key: str) -> Found | None:
         wanted = hub_id(key)
@@ -148,7 +163,7 @@ class HubShelf:
                 self.require_room(len(here))
             got = pull(wanted, hub=self.login(), shelf=place)
             config = read_adapter_config(got.folder)
-            require_backbone(config, got.id.name, None)
+            require_backbone(config, got.id.name)
             found = Found(got.folder, None, _sampled(config))
             self._seen[place, key] = (time.monotonic(), found)
         return found
@@ -173,7 +188,7 @@ class ExampleShelf:
         place = next((one for one in _examples() if f"example:{one.name}" == key), None)
         if place is None:
             raise UserError("There is no such example", got=key)
-        return Found(place, None, _sampled(read_adapter_config(place)))
+        return Found(place, None, _sampled(read_adapter_config(place)), trusted=True)
 
 
 def _examples() -> list[Path]:

@@ -20,28 +20,30 @@ from huggingface_hub import hf_hub_url
 from huggingface_hub.errors import OfflineModeIsEnabled
 from huggingface_hub.utils import build_hf_headers  # pyright: ignore[reportUnknownVariableType]
 
-from ..adapters import CONFIG_NAME, WEIGHTS_NAME, Adapter, AdapterConfig, load_adapter, read_adapter_config
-from ..building import measure
-from ..data.config import with_paths
+from ..adapter_gate import check_adapter, checked_copy
+from ..adapters import (
+    CONFIG_BYTES,
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    Adapter,
+    AdapterConfig,
+    load_adapter,
+    read_adapter_config,
+)
 from ..errors import UserError
 from ..models.download import Progress, Remote, Report, Unfetched, download, file_sha256
 from ..models.weight_files import cache_dir
 from ..schema import is_mapping
 from .client import FAILURES, Hub, explain_failure, root, transient
-from .place import HubId, named_on_hub
-from .push import STANDARD_WEIGHTS
+from .place import HubId, hub_id, named_on_hub
 
 TEXT_LIMIT = 4 << 20
 WEIGHTS_LIMIT = 2 << 30
 """Bytes of the largest file that is fetched."""
-PARAMETERS_LIMIT = 400_000_000
-"""Of a model that is built for a stranger's config; ViT-B/16 has 86 million."""
 TIMEOUT_SECONDS = 20.0
-_NEEDED = {CONFIG_NAME: TEXT_LIMIT, WEIGHTS_NAME: WEIGHTS_LIMIT}
+_NEEDED = {CONFIG_NAME: CONFIG_BYTES, WEIGHTS_NAME: WEIGHTS_LIMIT}
 _WELCOME = {"README.md": TEXT_LIMIT, "config.json": TEXT_LIMIT}
 _NOTE = "pulled.json"
-_SPARE = 1 << 20
-"""What a safetensors file may have beside its tensors."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,20 @@ def find_adapter(text: str | Path, *, hub: Hub = Hub(), shelf: Path | None = Non
     return Path(text).expanduser() if named is None else pull(named, hub=hub, shelf=shelf, report=report).folder
 
 
-def open_adapter(text: str | Path, *, backbone_weights: str | None = None, report: Report = silent) -> Adapter:
-    """Load an adapter that is named by its folder or by its id on the Hub."""
+def open_adapter(
+    text: str | Path, *, backbone_weights: str | None = None, report: Report = silent, untrusted: bool = False
+) -> Adapter:
+    """Load an adapter that is named by its folder or by its id on the Hub.
+
+    What was pulled, now or earlier, or is `untrusted` goes through `adapter_gate`.
+    """
     folder = find_adapter(text, report=report)
-    if (folder / _NOTE).is_file():
-        require_backbone(read_adapter_config(folder), str(_read(folder / _NOTE).get("name")), backbone_weights)
-    return load_adapter(folder, backbone_weights=backbone_weights)
+    note = folder / _NOTE
+    if not untrusted and not note.is_file():
+        return load_adapter(folder, backbone_weights=backbone_weights)
+    name = str(_read(note).get("name") or folder.name)[:200]
+    with checked_copy(folder, name, backbone_given=backbone_weights is not None) as copy:
+        return load_adapter(copy, backbone_weights=backbone_weights)
 
 
 def pull(asked: HubId, *, hub: Hub = Hub(), shelf: Path | None = None, report: Report = silent) -> Pulled:
@@ -158,7 +168,7 @@ def _fetch(hub: Hub, pinned: HubId, files: list[_File], folder: Path, report: Re
             (draft / file.name).unlink()
             raise UserError(f"{file.name} of {pinned.name} did not arrive as it is on the Hub", remedy="Try again")
     try:
-        check_pulled(read_adapter_config(draft), draft, str(pinned.name))
+        check_adapter(draft, pinned.name)
     except UserError:
         shutil.rmtree(draft)
         raise
@@ -181,42 +191,6 @@ def _capped(report: Report, file: _File) -> Report:
 def _git_hash(path: Path) -> str:
     content = path.read_bytes()
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def check_pulled(config: AdapterConfig, folder: Path, name: str) -> None:
-    """Refuse a stranger's adapter that names places of a disk, is huge, or whose weights do not fit its config."""
-    run = config.run
-    weights = run.backbone.weights
-    if weights not in STANDARD_WEIGHTS and weights != Path(weights).name:
-        raise UserError(f"{name} names a backbone file by a place on its maker's disk", got=weights[:200])
-    if with_paths(run.data, lambda path: Path(path.name)) != run.data:
-        raise UserError(f"{name} names data by places on its maker's disk")
-    sizes = measure(run, len(config.classes), sum(map(len, config.part_names)))
-    if sizes.total > PARAMETERS_LIMIT:
-        raise UserError(
-            f"{name} is too large to be loaded unseen",
-            got=f"{sizes.total:,} parameters",
-            expected=f"at most {PARAMETERS_LIMIT:,}",
-        )
-    size = (folder / WEIGHTS_NAME).stat().st_size
-    # A backbone without a file of its own, or with more in its file than we know of, changes what an adapter keeps.
-    if not sizes.adapter_bytes // 2 <= size <= sizes.adapter_bytes + 4 * sizes.total + _SPARE:
-        raise UserError(
-            f"The weights of {name} do not fit its config",
-            got=f"{size:,} bytes",
-            expected=f"about {sizes.adapter_bytes:,}",
-        )
-
-
-def require_backbone(config: AdapterConfig, name: str, backbone_weights: str | None) -> None:
-    """Refuse an adapter whose backbone is a file of its maker, unless that file is given."""
-    weights = config.run.backbone.weights
-    if weights not in STANDARD_WEIGHTS and not backbone_weights:
-        raise UserError(
-            f"{name} needs a backbone file of its maker, which is not on the Hub with it",
-            got=f"{weights}, with the hash {config.backbone.sha256[:12]}…",
-            remedy="Get that file and give its path as --backbone-weights",
-        )
 
 
 def _intact(folder: Path) -> bool:
@@ -266,17 +240,56 @@ class Kept:
     def score(self) -> float | None:
         """Its test score as its maker told it."""
         value = self.config.metrics.get("test_accuracy")
-        return float(value) if isinstance(value, (int, float)) else None
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A pulled adapter on this disk that cannot be read, and why."""
+
+    folder: Path
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.folder.parent.name.replace('--', '/')}@{self.folder.name}"
+
+
+def unreadable(shelf: Path | None = None) -> list[Unreadable]:
+    """Return the pulled adapters that are here and cannot be read."""
+    damaged: list[Unreadable] = []
+    for path in (shelf or shelf_dir()).glob(f"*--*/*/{_NOTE}"):
+        try:
+            _read_kept(path)
+        except UserError as error:
+            damaged.append(Unreadable(path.parent, str(error)))
+    return sorted(damaged, key=lambda entry: entry.name)
+
+
+def remove_unreadable(name: str, shelf: Path | None = None) -> None:
+    """Delete a pulled adapter that cannot be read. UserError where there is none of this name."""
+    for entry in unreadable(shelf):
+        if entry.name == name:
+            shutil.rmtree(entry.folder)
+            return
+    raise UserError("There is no unreadable adapter of this name", got=name[:200])
 
 
 def kept(shelf: Path | None = None) -> list[Kept]:
-    """Return the pulled adapters that are here, newest first; what cannot be read is left out."""
+    """Return the pulled adapters that can be read, newest first; see `unreadable` for the others."""
     found: list[Kept] = []
     for path in (shelf or shelf_dir()).glob(f"*--*/*/{_NOTE}"):
-        note = _read(path)
         try:
-            config = read_adapter_config(path.parent)
-            found.append(Kept(HubId(str(note["name"]), str(note["revision"])), path.parent, config, float(note["at"])))
-        except (UserError, KeyError, TypeError, ValueError):
-            continue
+            found.append(_read_kept(path))
+        except UserError:
+            continue  # `unreadable` says why
     return sorted(found, key=lambda one: one.at, reverse=True)
+
+
+def _read_kept(path: Path) -> Kept:
+    """Return the pulled adapter of a note; UserError where it or its note cannot be read."""
+    note = _read(path)
+    named, at = hub_id(f"{note.get('name')}@{note.get('revision')}"), note.get("at")
+    if named is None or not isinstance(at, (int, float)):
+        raise UserError("The note of this adapter is damaged", remedy="Remove the adapter and pull it again")
+    return Kept(named, path.parent, read_adapter_config(path.parent, named.name), float(at))

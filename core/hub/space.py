@@ -13,11 +13,12 @@ from typing import Literal
 
 import yaml
 
+from ..adapter_gate import require_backbone
 from ..adapters import AdapterConfig, read_adapter_config
 from ..errors import UserError
 from .client import LIBRARY, Hub
 from .place import HubId, require_hub_id
-from .pull import pull, require_backbone
+from .pull import pull
 from .push import Files, Pushed, Told, publish, untold
 
 Hardware = Literal["cpu", "zero"]
@@ -71,7 +72,7 @@ def demos(ids: Sequence[str], *, hub: Hub = Hub(), shelf: Path | None = None) ->
     for text in ids:
         got = pull(require_hub_id(text), hub=hub, shelf=shelf)
         config = read_adapter_config(got.folder)
-        require_backbone(config, got.id.name, None)
+        require_backbone(config, got.id.name)
         found.append(Demo(got.id, config))
     return found
 

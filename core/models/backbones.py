@@ -24,10 +24,10 @@ class DemoBackboneConfig(PointTransformerConfig):
     drop_path: float = Field(
         default=0.05, ge=0.0, lt=1.0, description="stochastic depth of the last block; earlier ones less"
     )
-    dim: int = 192
-    depth: int = 6
-    heads: int = 3
-    widths: tuple[int, int, int] = (64, 128, 256)
+    dim: int = Field(default=192, ge=8, le=2048, description="token width (D)")
+    depth: int = Field(default=6, ge=1, le=48, description="transformer blocks")
+    heads: int = Field(default=3, ge=1, le=64, description="attention heads")
+    widths: tuple[int, int, int] = Field(default=(64, 128, 256), description="hidden widths of the mini-PointNet")
 
 
 class PointMAEConfig(PointTransformerConfig):
@@ -62,7 +62,9 @@ class PointBERTConfig(PointTransformerConfig):
         "the trained one is taken, as their loader does, the momentum copy where there is no other.",
     )
     kind: Literal["point-bert"] = "point-bert"
-    token_dim: int | None = 256
+    token_dim: int | None = Field(
+        default=256, ge=1, le=4096, description="output width of the mini-PointNet where it differs from D"
+    )
 
 
 class ReConConfig(PointTransformerConfig):
@@ -112,7 +114,9 @@ class MaskPointConfig(PointTransformerConfig):
         "not from the file. Of its two copies the trained one is taken. The 3DETR variants do not fit.",
     )
     kind: Literal["maskpoint"] = "maskpoint"
-    token_dim: int | None = 256
+    token_dim: int | None = Field(
+        default=256, ge=1, le=4096, description="output width of the mini-PointNet where it differs from D"
+    )
 
 
 class OcCoConfig(PointTransformerConfig):
@@ -130,7 +134,9 @@ class OcCoConfig(PointTransformerConfig):
         "public, so no name in such a file could be verified.",
     )
     kind: Literal["occo"] = "occo"
-    token_dim: int | None = 256
+    token_dim: int | None = Field(
+        default=256, ge=1, le=4096, description="output width of the mini-PointNet where it differs from D"
+    )
 
 
 class OwnBackboneConfig(PointTransformerConfig):

@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from ..errors import UserError
 from .grouping import group
 from .patch_embed import PatchEmbed
+from .point_transformer import MAX_WIDTH
 from .source import Source
 from .transformer import Block, initialise
 from .trunk import BlockShape, Positions, Trunk, TrunkConfig, TrunkShape
 from .tuned import tuned
+
+_MOST = {"groups": 2048, "group_sizes": 256, "dims": 2048, "depths": 48, "widths": MAX_WIDTH}
 
 
 class PointM2AEConfig(TrunkConfig):
@@ -61,9 +64,9 @@ class PointM2AEConfig(TrunkConfig):
 
     @model_validator(mode="after")
     def _fit_together(self) -> PointM2AEConfig:
-        for name in ("groups", "group_sizes", "dims", "depths", "widths"):
-            if min(getattr(self, name)) < 1:
-                raise ValueError(f"each of {name} must be at least 1, not {getattr(self, name)}")
+        for name, most in _MOST.items():
+            if not all(1 <= value <= most for value in getattr(self, name)):
+                raise ValueError(f"each of {name} must be at least 1 and at most {most}")
         if not all(0 <= radius < float("inf") for radius in self.radii):
             raise ValueError(f"radii must be finite and not negative, not {self.radii}")
         for dim in self.dims:

@@ -19,6 +19,7 @@ from .trunk import BlockShape, Positions, Trunk, TrunkConfig, TrunkShape
 from .tuned import tuned
 
 CLASS_TOKEN = ("cls_token", "cls_pos")
+MAX_WIDTH = 4096
 
 
 class PointTransformerConfig(TrunkConfig):
@@ -44,12 +45,16 @@ class PointTransformerConfig(TrunkConfig):
     heads: int = Field(default=6, ge=1, le=64, description="attention heads")
     mlp_ratio: float = Field(default=4.0, gt=0, le=16, description="hidden width of the feed-forward part over D")
     widths: tuple[int, int, int] = Field(default=(128, 256, 512), description="hidden widths of the mini-PointNet")
-    token_dim: int | None = Field(default=None, description="output width of the mini-PointNet where it differs from D")
+    token_dim: int | None = Field(
+        default=None, ge=1, le=MAX_WIDTH, description="output width of the mini-PointNet where it differs from D"
+    )
 
     @model_validator(mode="after")
     def _divisible(self) -> PointTransformerConfig:
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} must be a multiple of heads {self.heads}")
+        if not all(1 <= width <= MAX_WIDTH for width in self.widths):
+            raise ValueError(f"each of widths must be at least 1 and at most {MAX_WIDTH}")
         return self
 
     @property

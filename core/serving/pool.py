@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file  # pyright: ignore[reportUnknownVariableType]
-from torch import Tensor
 
-from ..adapters import WEIGHTS_NAME, AdapterConfig, read_adapter_config
+from ..adapter_gate import checked_copy
+from ..adapters import WEIGHTS_NAME, AdapterConfig, read_adapter_config, read_adapter_weights
 from ..config import RunConfig
 from ..errors import UserError
 from ..models.layouts import check_names
@@ -29,11 +28,13 @@ class Place:
 
     `fold`: it is made a part of its backbone's layers as far as its method allows, see `Family.fold`. Then it is
     answered faster alone, never together with others, and takes the memory of the layers that it is in.
+    `untrusted`: it did not come from this installation, and is read through the gate of `adapter_gate`.
     """
 
     folder: Path
     backbone_weights: str | None = None
     fold: bool = False
+    untrusted: bool = False
 
 
 class TrunkPool:
@@ -75,14 +76,19 @@ class TrunkPool:
             return len(self._residents), len(self._adapters)
 
     def _read(self, place: Place) -> tuple[Family, Held]:
-        config = read_adapter_config(place.folder)
+        source = (
+            checked_copy(place.folder, place.folder.name, backbone_given=place.backbone_weights is not None)
+            if place.untrusted
+            else nullcontext(place.folder)
+        )
+        with source as folder:
+            config, state = read_adapter_config(folder), read_adapter_weights(folder)
         run = config.run
         if place.backbone_weights:
             backbone = run.backbone.model_copy(update={"weights": place.backbone_weights})
             run = run.model_copy(update={"backbone": backbone})
         family = self._family(run, config)
-        state = _read_weights(place.folder / WEIGHTS_NAME)
-        check_names(family.wanted, state, [], str(place.folder / WEIGHTS_NAME))
+        check_names(family.wanted, state, [], WEIGHTS_NAME)
         held = family.hold(config, state)
         if place.fold:
             own = Family(family.resident, run, family.sizes, precision=self.precision, device=self.device)
@@ -118,10 +124,3 @@ class TrunkPool:
             self._families = {key: one for key, one in self._families.items() if id(one) in used}
             needed = {id(family.resident) for family, _ in self._adapters.values()}
             self._residents = {key: one for key, one in self._residents.items() if id(one) in needed}
-
-
-def _read_weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} cannot be read ({type(error).__name__})", remedy="Copy the adapter again") from error

@@ -42,9 +42,11 @@ class Server:
         self.computing = RLock()
         self.queue = Gatherer(self._work, most_inputs=most_inputs, most_waiting=most_waiting, patience=patience)
 
-    def open(self, folder: str | Path, *, backbone_weights: str | None = None, fold: bool = False) -> Served:
-        """Return the adapter of a folder; UserError says what does not fit. `fold` as in `Place`."""
-        return Served(self, Place(Path(folder), backbone_weights, fold))
+    def open(
+        self, folder: str | Path, *, backbone_weights: str | None = None, fold: bool = False, untrusted: bool = False
+    ) -> Served:
+        """Return the adapter of a folder; UserError says what does not fit. `fold`, `untrusted` as in `Place`."""
+        return Served(self, Place(Path(folder), backbone_weights, fold, untrusted))
 
     def close(self) -> None:
         self.queue.close()

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pointsmith.core.adapter_gate import require_backbone
 from pointsmith.core.adapters import describe, save_adapter
 from pointsmith.core.building import build
 from pointsmith.core.errors import UserError
 from pointsmith.core.hub import pull as pulling
 from pointsmith.core.hub.client import Hub
 from pointsmith.core.hub.place import HubId, hub_id, named_on_hub
-from pointsmith.core.hub.pull import kept, pull, require_backbone
+from pointsmith.core.hub.pull import kept, pull
 from pointsmith.core.hub.push import push
 from pointsmith.core.models import download
 from pointsmith.core.predict import Predictor
@@ -177,7 +178,7 @@ def test_a_backbone_file_of_its_maker_has_to_be_given(hub: Served, folder: Path,
     pull(HubId(NAME), hub=Hub(False, hub.url), shelf=shelf)
     (one,) = kept(shelf)
     with pytest.raises(UserError, match=r"needs a backbone file .*--backbone-weights"):
-        require_backbone(one.config, NAME, None)
+        require_backbone(one.config, NAME)
 
 
 def test_pickles_and_other_repositories_are_refused(hub: Served, folder: Path, shelf: Path) -> None:
