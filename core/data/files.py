@@ -1,29 +1,21 @@
-"""One mesh or cloud file becomes points; one from a stranger, or an image, is read in a child process with limits.
-
-Run as a module it is that child: `python -m pointsmith.core.data.files PATH COUNT SEED MEMORY CPU WALL OUT`.
-"""
+"""One mesh or cloud file becomes points; one from a stranger, or an image, is read in a child process with limits."""
 
 from __future__ import annotations
 
-import logging
-import signal
-import subprocess
-import sys
+import math
 import tempfile
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from ..errors import UserError
-from .child import REFUSED, environment, limit_cpu, limit_memory
 from .clouds import NotFinite, check_cloud
 from .mesh import MESH_EXTENSIONS, read_mesh
-from .picture import IMAGE_EXTENSIONS, read_image
+from .picture import read_image
 from .pointfiles import POINT_EXTENSIONS, read_point_file
 from .root import require_confined
+from .sandbox.protocol import Ended, Limits, Progress, Sandbox
 from .surface import sample_surface
 
 EXTENSIONS = MESH_EXTENSIONS | POINT_EXTENSIONS
@@ -142,78 +134,49 @@ def read_untrusted(
     The child has limits on memory and CPU time (where the system knows them) and on time by the clock, none of this
     process's secrets in its environment, and hands back nothing but an array. Raises UserError.
     """
-    limits = (memory_bytes, cpu_seconds, wall_seconds)
-    with _parsed_by_child(path, count, seed, limits) as out:
-        return check_cloud(read_point_file(out, path.name)[0], path.name)
+    limits = Limits(memory_bytes, cpu_seconds, wall_seconds, answer_bytes=1 << 30)
+    request = {"path": str(path.resolve()), "count": count, "seed": seed}
+    shape, content = _ask("points_in_child", request, path.name, limits)
+    return check_cloud(_array(shape, content, np.float32, (None, 3), path.name), path.name)
 
 
 def read_untrusted_image(
     path: Path, *, memory_bytes: int = 4 << 30, cpu_seconds: int = 30, wall_seconds: int = 60
 ) -> np.ndarray:
     """Return what `read_image` would, as (H, W, 3) uint8, but decode the file in a child as `read_untrusted` does."""
-    with _parsed_by_child(path, 0, 0, (memory_bytes, cpu_seconds, wall_seconds)) as out, np.load(out) as content:
-        return content["image"]
+    limits = Limits(memory_bytes, cpu_seconds, wall_seconds, answer_bytes=1 << 30)
+    shape, content = _ask("image_in_child", {"path": str(path.resolve())}, path.name, limits)
+    return _array(shape, content, np.uint8, (None, None, 3), path.name)
 
 
-@contextmanager
-def _parsed_by_child(path: Path, count: int, seed: int, limits: tuple[int, int, int]) -> Generator[Path, None, None]:
-    """Yield the file in which a child left what it read; `limits` are bytes of memory, seconds of CPU and by the clock.
-
-    Raises UserError with the child's own reason, or for a child that had to be ended.
-    """
-    memory_bytes, cpu_seconds, wall_seconds = limits
-    with tempfile.TemporaryDirectory(prefix="pointsmith-read-") as folder:
-        out = Path(folder) / "points.npz"
-        numbers = [str(number) for number in (count, seed, *limits)]
-        command = [sys.executable, "-m", __spec__.name, str(path.resolve()), *numbers, str(out)]
-        try:
-            child = subprocess.run(
-                command,
-                check=False,
-                cwd=folder,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                encoding="utf-8",
-                errors="replace",
-                timeout=wall_seconds,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise UserError(f"{path.name} took longer than {wall_seconds} s to read", remedy="Simplify it") from error
-        if child.returncode == REFUSED and child.stdout:
-            raise UserError(child.stdout.strip()[:2000])
-        if child.returncode != 0 or not out.is_file():
-            logging.getLogger(__name__).warning(
-                "reading %s ended with %d: %s", path.name, child.returncode, child.stderr[-2000:]
-            )
-            raise UserError(
-                f"{path.name} could not be read within {memory_bytes >> 20} MiB and {cpu_seconds} s of CPU time",
-                remedy="Simplify it, or check that it is not damaged",
-            )
-        yield out
+def _ask(function: str, request: dict[str, Any], name: str, limits: Limits) -> tuple[Any, bytes]:
+    with (
+        tempfile.TemporaryDirectory(prefix="pointsmith-read-") as scratch,
+        Sandbox(f"{__name__}:{function}", limits, scratch=Path(scratch)) as sandbox,
+    ):
+        return sandbox.ask(request, name=name)
 
 
-def _limit(memory_bytes: int, cpu_seconds: int, wall_seconds: int) -> None:
-    limit_memory(memory_bytes)
-    limit_cpu(cpu_seconds)
-    if sys.platform != "win32":
-        signal.alarm(wall_seconds + 1)  # should the parent be gone before it can end this process
+def _array(shape: Any, content: bytes, dtype: type[np.generic], expected: tuple[int | None, ...], name: str) -> Any:
+    """Return the bytes of a child as an array of the expected type and shape, where None is any length. UserError."""
+    sizes = cast("list[Any]", shape) if isinstance(shape, list) else []
+    whole = len(sizes) == len(expected) and all(type(size) is int and size >= 0 for size in sizes)
+    if not whole or any(want not in (None, size) for want, size in zip(expected, sizes)):
+        raise Ended(f"{name} could not be read: its reader gave no such array")
+    if math.prod(sizes) * np.dtype(dtype).itemsize != len(content):
+        raise Ended(f"{name} could not be read: its reader gave no such array")
+    return np.frombuffer(bytearray(content), dtype).reshape(sizes)
 
 
-def _child(arguments: list[str]) -> int:
-    path, out = Path(arguments[0]), Path(arguments[6])
-    count, seed, memory_bytes, cpu_seconds, wall_seconds = (int(argument) for argument in arguments[1:6])
-    _limit(memory_bytes, cpu_seconds, wall_seconds)
-    try:
-        if path.suffix[1:].lower() in IMAGE_EXTENSIONS:
-            np.savez(out, image=np.asarray(read_image(path, path.name)))
-        else:
-            np.savez(out, points=read_points(path, count=count, rng=np.random.default_rng(seed)))
-    except UserError as error:
-        print(error)
-        return REFUSED
-    return 0
+def points_in_child(request: dict[str, Any], _: Progress) -> tuple[Any, bytes]:
+    """Return the shape and the bytes of a file's points; called in the child of `read_untrusted`."""
+    path, rng = Path(request["path"]), np.random.default_rng(request["seed"])
+    points = read_points(path, count=request["count"], rng=rng).astype(np.float32, copy=False)
+    return points.shape, points.tobytes()
 
 
-if __name__ == "__main__":
-    sys.exit(_child(sys.argv[1:]))
+def image_in_child(request: dict[str, Any], _: Progress) -> tuple[Any, bytes]:
+    """Return the shape and the bytes of a file's pixels; called in the child of `read_untrusted_image`."""
+    path = Path(request["path"])
+    pixels = np.asarray(read_image(path, path.name))
+    return pixels.shape, pixels.tobytes()

@@ -1,0 +1,1 @@
+"""Functions that read foreign files run in child processes with limits and without secrets."""
