@@ -15,7 +15,7 @@ from .clouds import Preparation, lying, upright
 from .config import DataConfig, FolderData, H5Data, ImagesData
 from .facts import Item, up_axis
 from .problems import Problem, find_problems, whose_label
-from .survey import LIMITS, Limits, Looked, found_in, look_at, look_through
+from .survey import Limits, Looked, found_in, look_at, look_through
 from .thumbnail import cloud_picture, cloud_preview, preview_points
 from .trial import Trial, trial
 
@@ -72,7 +72,7 @@ class Report:
 
 
 def inspect(
-    config: DataConfig, *, least: int = 1, limits: Limits = LIMITS
+    config: DataConfig, *, least: int = 1, limits: Limits = Limits()
 ) -> Generator[tuple[str, int, int], None, Report]:
     """Check a data set for a model that needs `least` points: yield (what, done, total), return the report.
 
