@@ -26,7 +26,7 @@ STANDARD_WEIGHTS = ("pretrained", "random", "included")
 WEIGHTS_BYTES = 2 << 30
 HEADER_BYTES = 8 << 20
 MAX_TENSORS = 20_000
-MAX_PARAMETERS = 400_000_000
+MAX_PARAMETERS = 150_000_000
 """Of the whole model; ViT-B/16 has 86 million."""
 MAX_TOKENS = 4096
 MAX_GROUPED_POINTS = 131_072

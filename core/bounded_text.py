@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
@@ -66,7 +67,9 @@ def read_json(
     """
     text = _text(source, name, limit)
     try:
-        content = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=_constant)
+        content = json.loads(
+            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+        )
     except _TooMuch as error:
         raise _refusal(name, str(error)) from None
     except json.JSONDecodeError as error:
@@ -189,6 +192,13 @@ def _integer(digits: str) -> int:
     if len(digits) > _NUMBER:
         raise _TooMuch(f"numbers of at most {_NUMBER:,} digits")
     return int(digits)
+
+
+def _number(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise _TooMuch(f"finite numbers, not {shortened(digits, 60)}")
+    return value
 
 
 def _constant(word: str) -> float:

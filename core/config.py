@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from . import bounded_text
 from .data.augment import AugmentConfig
@@ -42,6 +42,8 @@ class OptimConfig(Config):
 
 class RunConfig(Config):
     """Everything a fine-tuning run is determined by, up to the device it runs on."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     backbone: BackboneConfig = Field(default=DemoBackboneConfig(), description="the pre-trained transformer")
     method: MethodUnion = Field(default=DAPTConfig(), description="how it is fine-tuned")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .schema import is_mapping
 
 MOST_BYTES = 1_000_000
 """No file is read beyond this; settings are a hundred times smaller."""
+_MOST_BLOCKS = 5
 _BLOCK = re.compile(r"^```ya?ml[ \t]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -76,7 +78,8 @@ def _run_of(content: Any, name: str) -> dict[str, Any]:
 
 def _of_card(text: str, name: str) -> RunConfig:
     """Return the run of a card: the first block of YAML in it that is one."""
-    for block in _BLOCK.findall(text):
+    # A card has one block of YAML, or a few.
+    for block in itertools.islice((found[1] for found in _BLOCK.finditer(text)), _MOST_BLOCKS):
         content = _plain(block, name)
         if is_mapping(content) and {"method", "backbone"} & set(content):
             return parse_config(_run_of(content, name), name)

@@ -6,9 +6,9 @@ import json
 import shlex
 from typing import Any
 
-import yaml
-
+from ..core.bounded_text import read_yaml
 from ..core.config import RunConfig
+from ..core.errors import UserError
 from ..core.schema import leaves
 
 _SHORT = {"epochs": "--epochs", "batch_size": "--batch-size", "optim.lr": "--lr", "seed": "--seed"}
@@ -30,6 +30,10 @@ def command_line(config: RunConfig, verb: str = "train") -> str:
 
 def _text(value: Any) -> str:
     """One line of YAML; a text that YAML would read as something else is quoted."""
-    if isinstance(value, str):
-        return value if yaml.safe_load(value) == value else json.dumps(value)
-    return json.dumps(value)
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        plain = read_yaml(value, name="A value", limit=1_000) == value
+    except UserError:
+        plain = False
+    return value if plain else json.dumps(value)

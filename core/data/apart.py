@@ -1,26 +1,15 @@
 """Files of strangers are read by a child with limits and without secrets, and come back as plain arrays.
 
-Run as a module, `python -m pointsmith.core.data.apart`, this is the child: it reads the data set that the first line of
-its standard input describes, tells on its output how far it is, and leaves arrays and a description in a folder of its
-parent's. The parent believes none of it: types, shapes, labels and sizes are looked at, and nothing is ever unpickled.
+The parent believes none of it: types, shapes, labels and sizes are looked at, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import queue
 import shutil
 import stat
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-import traceback
-from collections.abc import Generator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +18,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from ..errors import UserError
-from .child import SCRATCH, end_child, environment, limit_cpu, limit_memory
+from .child import SCRATCH
 from .clouds import Clouds
 from .config import DataConfig, DemoData, FewShotData, HubData, ScanObjectNNData
 from .dataset import Dataset, Progress, Split
@@ -37,6 +26,7 @@ from .decoding import Decoder
 from .images import Images
 from .load import load, read
 from .part_clouds import PartClouds
+from .sandbox.protocol import Ended, Limits, MemoryExceeded, Sandbox
 from .split import Parts
 
 SHARE = 0.9
@@ -85,23 +75,24 @@ def read_apart(config: DataConfig, least: int = 1, progress: Progress | None = N
 
 
 def _read_into(place: _Place, config: DataConfig, least: int, progress: Progress | None) -> Parts:
-    with _running(place.path) as child:
-        memory = int(SHARE * psutil.virtual_memory().available)
-        told = {"data": TypeAdapter[DataConfig](DataConfig).dump_python(config, mode="json")}
-        child.say({**told, "least": least, "memory": memory})
-        answer = child.listen(progress)
-    if "refused" in answer:
-        raise _refusal(answer["refused"])
-    if "bug" in answer:
-        raise RuntimeError(f"Reading the data set failed:\n{str(answer['bug'])[:20_000]}")
-    if "memory" in answer:
-        raise MemoryError
-    if "done" not in answer:
+    memory = int(SHARE * psutil.virtual_memory().available)
+    kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
+    limits = Limits(memory, CPU_SECONDS, SILENCE, file_bytes=memory)
+    request = {"data": TypeAdapter[DataConfig](DataConfig).dump_python(config, mode="json"), "least": least}
+    variables = {**kept, "TMPDIR": str(place.path / "tmp")}
+    try:
+        with Sandbox(f"{__name__}:answer", limits, variables=variables) as child:
+            child.ask({**request, "folder": str(place.path)}, name=f"The data set {config.kind}", progress=progress)
+    except MemoryExceeded as error:
+        raise MemoryError from error
+    except Ended as error:
+        if error.trace:
+            raise RuntimeError(f"Reading the data set failed:\n{error.trace}") from error
         raise UserError(
-            f"The data set {config.kind} could not be read: its reader {answer['ended']}",
+            error.what,
             expected=f"files that are read within {memory >> 20} MiB, and {CPU_SECONDS} s of CPU time each",
             remedy="`pointsmith inspect` and the Data tab look at each file by itself, and name the bad ones",
-        )
+        ) from error
     return _Received(place, config).parts()
 
 
@@ -118,120 +109,6 @@ class _Place:
 
     def __del__(self) -> None:
         self.close()
-
-
-@contextmanager
-def _running(place: Path) -> Generator[_Reader, None, None]:
-    kept = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
-    process = subprocess.Popen(
-        [sys.executable, "-m", __spec__.name, str(place)],
-        env={**environment(), **kept, "TMPDIR": str(place / "tmp")},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    reader = _Reader(process)
-    try:
-        yield reader
-    finally:
-        reader.end()
-
-
-class _Reader:
-    """The child as its parent sees it."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        self._ear = threading.Thread(target=self._hear, name="reader", daemon=True)
-        self._ear.start()
-
-    def _hear(self) -> None:
-        assert self._process.stdout is not None
-        while line := self._process.stdout.readline(_LINE):
-            if self._lines.qsize() < 1000:  # a child that floods us is not listened to
-                self._lines.put(line)
-        self._lines.put(b"")
-
-    def say(self, what: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(json.dumps(what).encode() + b"\n")
-            self._process.stdin.flush()
-        except OSError:  # it is gone already; listening finds out why
-            pass
-
-    def listen(self, progress: Progress | None) -> dict[str, Any]:
-        """Return the child's last word, {"ended": why} where it had none; `progress` is called ten times a second."""
-        latest, heard = ("opening the files", 0, 1), time.monotonic()
-        while True:
-            try:
-                line = self._lines.get(timeout=0.1)
-            except queue.Empty:
-                line = None
-            if line == b"":
-                return {"ended": _reason(self._process.wait())}
-            if line is not None:
-                heard = time.monotonic()
-                answer = _parsed(line)
-                if "progress" not in answer:
-                    return answer
-                latest = _step(answer["progress"]) or latest
-            if progress is not None:
-                progress(*latest)
-            if time.monotonic() - heard > SILENCE:
-                return {"ended": f"said nothing for {SILENCE / 60:.0f} minutes"}
-
-    def end(self) -> None:
-        end_child(self._process)
-        self._ear.join()
-
-
-def _parsed(line: bytes) -> dict[str, Any]:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        return {"ended": "said something that is no answer"}
-    return cast("dict[str, Any]", found) if isinstance(found, dict) else {"ended": "said something that is no answer"}
-
-
-def _step(told: Any) -> tuple[str, int, int] | None:
-    try:
-        what, done, total = told
-        return str(what)[:200], int(done), int(total)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _reason(code: int) -> str:
-    if code in (-9, -24):  # SIGKILL, by the system for want of memory; SIGXCPU
-        return "was ended by the system for what it took of memory or CPU time"
-    return f"crashed (code {code})"
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A value that is known by its `repr` alone."""
-
-    text: str
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def _refusal(told: Any) -> UserError:
-    said: dict[str, Any] = cast("dict[str, Any]", told) if isinstance(told, dict) else {}
-    texts = {key: str(said[key])[:_MOST_TEXT] if said.get(key) is not None else None for key in _SAID}
-    got = texts.pop("got")
-    return UserError(
-        texts["what"] or "The data set cannot be read",
-        got=None if got is None else _Shown(got),
-        expected=texts["expected"],
-        remedy=texts["remedy"],
-    )
-
-
-_SAID = ("what", "got", "expected", "remedy")
 
 
 class _Received:
@@ -354,50 +231,13 @@ def _leave(parts: Parts, place: Path) -> None:
     (place / _DESCRIPTION).write_text(json.dumps(told), encoding="ascii")
 
 
-def _end_with_parent() -> None:
-    """Leave as soon as the parent is gone: it holds the other end of our standard input."""
-    while os.read(0, 4096):
-        pass
-    os._exit(3)
+_READ: list[Parts] = []
+"""What this child has read is kept, and with it what was unpacked: both are the parent's from now on."""
 
 
-def main() -> None:
-    """Read one data set and tell; ends without tidying up: what was unpacked is the parent's from now on."""
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)  # a parser that prints must not be taken for an answer
-    asked = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    memory = psutil.Process().memory_info().vms + int(asked["memory"])
-    limit_memory(memory, output_bytes=memory)
-    limit_cpu(CPU_SECONDS)
-
-    def say(**what: Any) -> None:
-        print(json.dumps(what), file=answers, flush=True)
-
-    told = time.monotonic()
-
-    def progress(what: str, done: int, total: int) -> None:
-        nonlocal told
-        if time.monotonic() - told > 0.1:
-            told = time.monotonic()
-            limit_cpu(CPU_SECONDS)
-            say(progress=(what, done, total))
-
-    place = Path(sys.argv[1])
-    try:
-        config = TypeAdapter[DataConfig](DataConfig).validate_python(asked["data"])
-        parts = read(config, int(asked["least"]), progress)  # kept to the end, and with it what was unpacked
-        _leave(parts, place)
-        say(done=True)
-    except UserError as error:
-        got = None if error.got is None else repr(error.got)
-        say(refused={"what": error.what, "got": got, "expected": error.expected, "remedy": error.remedy})
-    except MemoryError:
-        say(memory=True)
-    except Exception:
-        say(bug=traceback.format_exc()[-10_000:])
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
+def answer(request: dict[str, Any], progress: Progress) -> tuple[None, bytes]:
+    """Read one data set and leave it in the parent's folder, in the child."""
+    config = TypeAdapter[DataConfig](DataConfig).validate_python(request["data"])
+    _READ.append(read(config, int(request["least"]), progress))
+    _leave(_READ[-1], Path(request["folder"]))
+    return None, b""

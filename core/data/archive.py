@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import tempfile
@@ -18,6 +19,34 @@ _NESTED = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 # Text meshes shrink tenfold, repetitive ones perhaps a hundredfold; what shrinks more is made to fill memory.
 _RATIO = 250
 _SMALL = 16 << 20
+_DIRECTORY = 48 << 20
+"""Bytes of a zip's directory: half a million files with names of fifty letters."""
+_TAIL = 22 + 0xFFFF + 20 + 56
+"""The last records of a zip with the longest comment."""
+
+
+def require_small_directory(path: Path) -> None:
+    """Refuse a zip whose directory would fill the memory: it is read whole before anything of it can be counted.
+
+    The directory's length stands in the last record of a zip, or, where that has no room for it, in the one before.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL))
+        tail = file.read(_TAIL)
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or at + 16 > len(tail):
+        return  # no zip: whoever opens it says so
+    length = int.from_bytes(tail[at + 12 : at + 16], "little")
+    large = tail.rfind(b"PK\x06\x06", 0, at)
+    if large >= 0:
+        length = max(length if length != 0xFFFFFFFF else 0, int.from_bytes(tail[large + 40 : large + 48], "little"))
+    if length > _DIRECTORY:
+        raise UserError(
+            f"{path.name} holds too many files",
+            got=f"a directory of {length:,} bytes",
+            expected=f"at most {_DIRECTORY:,}",
+        )
 
 
 def check_members(
@@ -88,6 +117,7 @@ def unpacked(
     with tempfile.TemporaryDirectory(prefix=UNPACKED) as folder:
         root = Path(folder)
         try:
+            require_small_directory(path)
             with zipfile.ZipFile(path) as archive:
                 for member in _wanted(archive, path.name, wanted, max_bytes, max_members):
                     target = root / member_path(member, path.name)

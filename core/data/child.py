@@ -7,8 +7,6 @@ import subprocess
 import sys
 from typing import Any
 
-REFUSED = 2
-"""The exit code of a child that printed one sentence for the user."""
 SCRATCH = "POINTSMITH_SCRATCH"
 """The environment variable that says where unpacked archives and arrays lie on their way; none: the system's place."""
 _OUTPUT_BYTES = 1 << 30

@@ -91,7 +91,9 @@ def read_file(path: Path, *, finite: bool = True) -> tuple[np.ndarray, np.ndarra
             labels = _array(file, "label", name, path.stat().st_size, lambda a: a.ndim in (1, 2))
             linked = isinstance(file.get("name", getlink=True), (h5py.ExternalLink, h5py.SoftLink))
             stored: Any = None if linked else file.get("name")
-            titles = stored[()] if isinstance(stored, h5py.Dataset) and stored.shape == points.shape[:1] else None
+            named = isinstance(stored, h5py.Dataset) and stored.shape == points.shape[:1]
+            named = named and not stored.is_virtual and not stored.external
+            titles = stored[()] if named and stored.nbytes <= max(_SMALL, path.stat().st_size) else None
     except (OSError, RuntimeError, KeyError, MemoryError, TypeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(

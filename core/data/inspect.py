@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import queue
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
+import psutil
+from pydantic import TypeAdapter, ValidationError
 
+from ..errors import UserError
 from .clouds import Preparation, lying, upright
 from .config import DataConfig, FolderData, H5Data, ImagesData
 from .facts import Item, up_axis
 from .problems import Problem, find_problems, whose_label
-from .survey import Limits, Looked, found_in, look_at, look_through
+from .sandbox.protocol import Progress, Sandbox
+from .survey import LIMITS, Limits, Looked, found_in, look_at, look_through
 from .thumbnail import cloud_picture, cloud_preview, preview_points
 from .trial import Trial, trial
+
+_SHARE = 0.5
+"""Of the memory that is free, how much the check of a stranger's data set may take."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,7 @@ class Report:
 
 
 def inspect(
-    config: DataConfig, *, least: int = 1, limits: Limits = Limits()
+    config: DataConfig, *, least: int = 1, limits: Limits = LIMITS
 ) -> Generator[tuple[str, int, int], None, Report]:
     """Check a data set for a model that needs `least` points: yield (what, done, total), return the report.
 
@@ -104,6 +116,48 @@ def inspect(
     report.problems = find_problems(config, items, tried, complaint, strangers)
     report.seconds = time.monotonic() - begun
     return report
+
+
+def inspect_untrusted(config: DataConfig, *, least: int = 1) -> Generator[tuple[str, int, int], None, Report]:
+    """Do what `inspect` does in a child with limits: nothing of a stranger's data set is opened in this process.
+
+    UserError as there, and where the child reached a limit.
+    """
+    passed_on = ("HOME", "XDG_CACHE_HOME", "POINTSMITH_CACHE")
+    variables = {key: value for key, value in os.environ.items() if key.startswith("HF_") and "TOKEN" not in key}
+    variables |= {key: os.environ[key] for key in passed_on if key in os.environ}
+    memory = int(_SHARE * psutil.virtual_memory().available)
+    limits = Limits(memory, cpu_seconds=600, wall_seconds=1800, file_bytes=16 << 30)
+    request = {"data": TypeAdapter[DataConfig](DataConfig).dump_python(config, mode="json"), "least": least}
+    steps: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
+    with (
+        tempfile.TemporaryDirectory(prefix="pointsmith-read-", ignore_cleanup_errors=True) as scratch,
+        Sandbox(f"{__name__}:inspect_in_child", limits, variables=variables, scratch=Path(scratch)) as child,
+        ThreadPoolExecutor(1, thread_name_prefix="inspect") as thread,
+    ):
+        answer = thread.submit(child.ask, request, name="The data set", progress=lambda *step: steps.put(step))
+        try:
+            while not answer.done():
+                with contextlib.suppress(queue.Empty):
+                    yield steps.get(timeout=0.1)
+        finally:
+            child.close()  # before its thread is waited for, where nobody wants the answer any more
+        content, _ = answer.result()
+    try:
+        return Report.from_json(content)
+    except ValidationError as error:
+        raise UserError("The data set could not be checked", remedy="One of its files may be made to harm") from error
+
+
+def inspect_in_child(request: dict[str, Any], progress: Progress) -> tuple[Any, bytes]:
+    """Check what a request describes, in the child: the report as plain data."""
+    checking = inspect(TypeAdapter[DataConfig](DataConfig).validate_python(request["data"]), least=request["least"])
+    while True:
+        try:
+            progress(*next(checking))
+        except StopIteration as end:
+            report: Report = end.value
+            return report.to_json(), b""
 
 
 def retried(report: Report, config: DataConfig, *, least: int = 1) -> Report:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
+from .archive import require_small_directory
 from .files import EXTENSIONS
 from .picture import IMAGE_EXTENSIONS
 
@@ -51,8 +52,12 @@ def data_kind(path: Path) -> Literal["folder", "h5", "images"] | _Benchmark | No
     if path.is_dir():
         names = (each.name for each in chain(path.glob("*/*"), path.glob("*/*/*"), path.glob("*")))
     elif extension == ".zip" and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            inside = archive.namelist()
+        require_small_directory(path)
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inside = archive.namelist()
+        except (zipfile.BadZipFile, NotImplementedError, OSError):
+            return "folder"  # whoever reads it says what is wrong
         if labelled := _labelled({name.rpartition("/")[2] for name in inside}):
             return labelled
         names = iter(inside)

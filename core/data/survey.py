@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -14,9 +11,9 @@ from os import cpu_count
 from pathlib import Path
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from ..errors import UserError
-from .child import end_child, environment
 from .class_folders import FileKind, Layout, Left, check_classes, lay_out, merged, opened, walk
 from .clouds import Clouds
 from .config import DataConfig, FolderData, H5Data, ImagesData
@@ -26,6 +23,7 @@ from .images import Images, read_list
 from .load import read
 from .picture import IMAGE_EXTENSIONS
 from .root import listed_file
+from .sandbox.protocol import Limits, Sandbox
 from .surveyor import Job, cloud_item, spread
 from .thumbnail import image_picture, image_preview
 
@@ -33,15 +31,8 @@ PICTURES = 60
 """The most inputs that are drawn."""
 _IMAGE = FileKind(IMAGE_EXTENSIONS, "image")
 _MOST_CHILDREN = 4
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a child may use for one file."""
-
-    memory_bytes: int = 4 << 30
-    cpu_seconds: int = 30
-    wall_seconds: int = 60
+LIMITS = Limits(answer_bytes=256 << 20)
+"""What a child may use for one file."""
 
 
 @dataclass
@@ -132,13 +123,16 @@ def _of_lists(paths: dict[str, Path | None]) -> Found:
     return Found(jobs)
 
 
-def look_at(jobs: list[Job], limits: Limits = Limits()) -> Generator[Looked, None, list[Item]]:
+def look_at(jobs: list[Job], limits: Limits = LIMITS) -> Generator[Looked, None, list[Item]]:
     """Look at files in up to four children; return their items in the order of the jobs."""
     waiting: queue.SimpleQueue[tuple[int, Job]] = queue.SimpleQueue()
     for i, job in enumerate(jobs):
-        waiting.put((i, replace(job, cpu_seconds=limits.cpu_seconds)))
+        waiting.put((i, job))
     answers: queue.SimpleQueue[tuple[int, list[Item]]] = queue.SimpleQueue()
-    children = [_Child(limits) for _ in range(min(_MOST_CHILDREN, cpu_count() or 1, len(jobs)))]
+    children = [
+        Sandbox(f"{__package__}.surveyor:look_in_child", limits)
+        for _ in range(min(_MOST_CHILDREN, cpu_count() or 1, len(jobs)))
+    ]
     workers = [threading.Thread(target=_work, args=(child, waiting, answers), daemon=True) for child in children]
     items: dict[int, list[Item]] = {}
     try:
@@ -155,88 +149,28 @@ def look_at(jobs: list[Job], limits: Limits = Limits()) -> Generator[Looked, Non
 
 
 def _work(
-    child: _Child,
+    child: Sandbox,
     waiting: queue.SimpleQueue[tuple[int, Job]],
     answers: queue.SimpleQueue[tuple[int, list[Item]]],
 ) -> None:
-    while not child.closed:
+    while True:
         try:
             index, job = waiting.get_nowait()
         except queue.Empty:
             return
-        answers.put((index, child.ask(job)))
+        answers.put((index, _items(child, job)))
 
 
-class _Child:
-    """A surveyor, started when it is needed and again when a file was its end."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.closed = False
-        self._process: subprocess.Popen[str] | None = None
-        self._lock = threading.Lock()
-
-    def ask(self, job: Job) -> list[Item]:
-        """Return the items of one file; for one that ended the child, the item that says so."""
-        process = self._started()
-        if process is None:
-            return []
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        clock = threading.Timer(self.limits.wall_seconds, end)
-        clock.start()
-        items: list[Item] = []
-        try:
-            assert process.stdin and process.stdout
-            process.stdin.write(json.dumps(asdict(job)) + "\n")
-            process.stdin.flush()
-            for line in process.stdout:
-                if not line.strip():
-                    return items
-                items.append(Item(**json.loads(line)))
-        except (OSError, ValueError):  # the pipe of a child that was just ended
-            pass
-        finally:
-            clock.cancel()
-        process.kill()
-        process.wait()
-        if late.is_set():
-            reason = f"{job.name} took longer than {self.limits.wall_seconds} s to read"
-        else:
-            allowed = f"{self.limits.memory_bytes >> 20} MiB and {self.limits.cpu_seconds} s of CPU time"
-            reason = f"{job.name} could not be read within {allowed}"
-        return [*items, Item(job.name, job.part, job.label, fault="unreadable", reason=reason)]
-
-    def _started(self) -> subprocess.Popen[str] | None:
-        with self._lock:
-            if self.closed:
-                return None
-            if self._process is None or self._process.poll() is not None:
-                self._release()
-                command = [sys.executable, "-m", f"{__package__}.surveyor", str(self.limits.memory_bytes)]
-                self._process = subprocess.Popen(
-                    command,
-                    env=environment(),
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    encoding="utf-8",
-                    errors="surrogateescape",
-                )
-            return self._process
-
-    def _release(self) -> None:
-        if self._process is not None:
-            end_child(self._process)
-
-    def close(self) -> None:
-        with self._lock:
-            self.closed = True
-            self._release()
+def _items(child: Sandbox, job: Job) -> list[Item]:
+    """Return the items of one file; for one that ended the child, the item that says so."""
+    try:
+        answer, _ = child.ask(asdict(job), name=job.name)
+        return TypeAdapter(list[Item]).validate_python(answer)
+    except UserError as error:
+        reason = error.what
+    except ValidationError:
+        reason = f"{job.name} could not be read: its reader answered in a wrong form"
+    return [Item(job.name, job.part, job.label, fault="unreadable", reason=reason)]
 
 
 def look_through(config: DataConfig) -> tuple[list[Item], tuple[str, ...]]:

@@ -1,30 +1,23 @@
-"""The child that looks at files for `survey`: it is told one job a line and answers with one item a line.
-
-Run as a module: `python -m pointsmith.core.data.surveyor`, with jobs on its standard input.
-"""
+"""What the children of `survey` do: look at one file and return its items."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from .child import limit_cpu, limit_memory
 from .clouds import NotFinite, upright
 from .facts import Fault, Item, measure, measure_image
 from .files import NoPoints, read_shapes
 from .h5 import read_file
 from .picture import read_image
+from .sandbox.protocol import Progress
 from .thumbnail import cloud_picture, cloud_preview, image_picture, image_preview, preview_points
 
 MESH_POINTS = 2048
@@ -33,7 +26,7 @@ MESH_POINTS = 2048
 
 @dataclass(frozen=True)
 class Job:
-    """One file to look at. `pictures` is how many of its inputs are to be drawn; limits hold for this file alone."""
+    """One file to look at. `pictures` is how many of its inputs are to be drawn."""
 
     kind: Literal["cloud", "image", "h5"]
     path: str
@@ -42,7 +35,6 @@ class Job:
     label: str = ""
     pictures: int = 0
     up: str = "y"
-    cpu_seconds: int = 30
 
 
 def look(job: Job) -> Iterator[Item]:
@@ -118,22 +110,6 @@ def spread(labels: list[str] | list[int], count: int) -> list[int]:
     return sorted(index for _, index in sorted(order)[:count])
 
 
-def main() -> int:
-    """Answer jobs until there are no more; after each comes an empty line."""
-    # A parser that prints must not be taken for an answer: what it says goes where errors go.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="surrogateescape")
-    os.dup2(2, 1)
-    limit_memory(int(sys.argv[1]))
-    for line in sys.stdin:
-        job = Job(**json.loads(line))
-        limit_cpu(job.cpu_seconds)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of decoders; what is wrong with a file is said by its item
-            for item in look(job):
-                print(json.dumps(asdict(item)), file=answers)
-        print(file=answers, flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def look_in_child(request: dict[str, Any], _: Progress) -> tuple[Any, bytes]:
+    """Return the items of the file that a job names; called in the children of `look_at`."""
+    return [asdict(item) for item in look(Job(**request))], b""

@@ -1,26 +1,23 @@
-"""Loads a data set once as a run would, in a child, and tells what came of it: parts and fingerprint, or why not.
-
-Run as a module: `python -m pointsmith.core.data.trial`, with the data set's config as JSON on its standard input.
-"""
+"""Loads a data set once as a run would, in a child, and tells what came of it: parts and fingerprint, or why not."""
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+import tempfile
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from ..errors import UserError
-from .child import environment, limit_memory
+from .child import SCRATCH
 from .config import DataConfig
+from .sandbox.protocol import Limits, Progress, Sandbox
 
-_MEMORY_BYTES = 64 << 30
+_LIMITS = Limits(memory_bytes=64 << 30, cpu_seconds=7200, wall_seconds=1800)
 """Address space, of which libraries take much: it ends what grows without bound, not what is merely large."""
-_SECONDS = 1800
 
 
 @dataclass
@@ -37,29 +34,19 @@ class Trial:
 def trial(config: DataConfig, least: int = 1) -> Trial:
     """Return what a run on `config`, with a model that needs `least` points, would get; never raises for the data."""
     content = TypeAdapter[DataConfig](DataConfig).dump_python(config, mode="json")
-    command = [sys.executable, "-m", f"{__package__}.trial"]
-    told = json.dumps({"data": content, "least": least, "memory": _MEMORY_BYTES})
-    # Where a data set comes from the Hub, the child needs to know where that is kept.
+    # Where a data set comes from the Hub, the child needs to know where its files are.
     hub = {key: value for key, value in os.environ.items() if key.startswith("HF_") and "TOKEN" not in key}
     home = {key: os.environ[key] for key in ("HOME", "XDG_CACHE_HOME") if key in os.environ}
-    try:
-        child = subprocess.run(
-            command,
-            check=False,
-            env=environment() | hub | home,
-            input=told,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            timeout=_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return Trial(refused=f"Loading it takes longer than {_SECONDS // 60} minutes.")
-    try:
-        return Trial(**json.loads(child.stdout.splitlines()[-1]))
-    except (IndexError, ValueError, TypeError):
-        last = (child.stderr.strip().splitlines() or ["no reason was given"])[-1][:300]
-        return Trial(refused=f"Loading it ended with code {child.returncode}: {last}")
+    with tempfile.TemporaryDirectory(prefix="pointsmith-trial-", dir=os.environ.get(SCRATCH) or None) as scratch:
+        target = f"{__name__}:load_in_child"
+        with Sandbox(target, _LIMITS, variables=hub | home, scratch=Path(scratch)) as sandbox:
+            try:
+                answer, _ = sandbox.ask({"data": content, "least": least}, name=f"The data set {config.kind}")
+                return TypeAdapter(Trial).validate_python(answer)
+            except UserError as error:
+                return Trial(refused=str(error))
+            except ValidationError:
+                return Trial(refused=f"The data set {config.kind} could not be read: its reader's answer has no form.")
 
 
 def _load(content: object, least: int) -> Trial:
@@ -78,13 +65,6 @@ def _load(content: object, least: int) -> Trial:
     return Trial("", dataset.fingerprint, list(dataset.classes), counts, list(dataset.notes))
 
 
-def main() -> int:
-    """Load what the standard input describes, and print the trial as JSON."""
-    asked = json.loads(sys.stdin.read())
-    limit_memory(asked["memory"])
-    print(json.dumps(asdict(_load(asked["data"], asked["least"]))))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def load_in_child(request: dict[str, Any], _: Progress) -> tuple[Any, bytes]:
+    """Return the trial of a data set; called in the child of `trial`."""
+    return asdict(_load(request["data"], request["least"])), b""

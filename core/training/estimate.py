@@ -1,17 +1,12 @@
-"""What a run would take, before it starts: a model of its shapes with random weights makes a few steps, and is asked.
-
-Run as a module, with a job as JSON on its standard input, it prints an estimate: see `estimate_in_child`.
-"""
+"""What a run would take, before it starts: a model of its shapes with random weights makes a few steps."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from pydantic import Field, ValidationError
@@ -20,7 +15,7 @@ from torch import Tensor
 from ..building import build
 from ..config import RunConfig
 from ..data.config import DemoData, FewShotData, ModelNet40Data, ScanObjectNNData
-from ..errors import UserError
+from ..data.sandbox.protocol import Limits, Progress, Sandbox
 from ..fast.accelerate import accelerate
 from ..schema import Config, explain
 from .choice import MARGIN, DryRun, allowed_bytes, choose
@@ -34,7 +29,8 @@ _MOST = 4096
 """The largest batch that a run may have."""
 _TIMED = {"cpu": 8, "cuda": 64}
 """Inputs in the steps whose time is taken."""
-_REFUSED = 2
+_PASSED_ON = ("CUDA", "HOME", "HF_HOME", "NVIDIA", "POINTSMITH_CACHE", "XDG_")
+"""How the names of the variables begin that a child needs besides those of every sandbox."""
 
 
 class ModeEstimate(Config):
@@ -215,36 +211,23 @@ def estimate_in_child(job: Job, *, limit: float = 180.0) -> Estimate:
 
     UserError as `estimate`, and where the child takes longer than `limit` seconds or ends without an answer.
     """
-    command = [sys.executable, "-m", __name__]
     # Large tensors then go back to the system at once, and what the child takes is what its tensors do.
-    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_WAIT_POLICY": "PASSIVE"}
-    try:
-        done = subprocess.run(
-            command, input=job.model_dump_json(), capture_output=True, text=True, timeout=limit, env=environment
-        )
-    except subprocess.TimeoutExpired as error:
-        raise UserError(f"The estimate took longer than {limit:.0f} seconds", remedy="Start the run without") from error
-    if done.returncode == _REFUSED:
-        raise UserError(done.stderr.strip())
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-        raise UserError("The estimate ended without an answer", got=last, remedy="The model may not fit at all")
-    return Estimate.model_validate_json(done.stdout)
+    allocation = {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_WAIT_POLICY": "PASSIVE"}
+    threads = {
+        key: os.environ.get(key, str(os.cpu_count() or 1)) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    }
+    kept = {key: value for key, value in os.environ.items() if key.startswith(_PASSED_ON)}
+    variables = {**kept, **threads, **allocation}
+    limits = Limits(memory_bytes=0, cpu_seconds=3600, wall_seconds=limit)
+    with Sandbox(f"{__name__}:answer", limits, variables=variables) as child:
+        content, _ = child.ask({"job": job.model_dump(mode="json")}, name="The estimate")
+    return Estimate.model_validate(content)
 
 
-def main() -> int:
-    """Answer the job on standard input; 2 with a sentence where the run cannot be."""
+def answer(request: dict[str, Any], progress: Progress) -> tuple[Any, bytes]:
+    """Estimate a job, in the child."""
     try:
-        job = Job.model_validate(json.load(sys.stdin))
-        print(estimate(job).model_dump_json())
+        job = Job.model_validate(request["job"])
     except ValidationError as error:
-        print(explain(error, "The job"), file=sys.stderr)
-        return _REFUSED
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return _REFUSED
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise explain(error, "The job") from error
+    return estimate(job).model_dump(mode="json"), b""

@@ -82,6 +82,7 @@ def test_yaml_that_explodes_is_refused_by_every_reader(name: str, tmp_path: Path
         '{"a":' * 50_000,
         '{"a": NaN}',
         '{"a": -Infinity}',
+        '{"a": 1e999999}',
         '{"a": 1, "a": 2}',
         '{"a": ' + "9" * 5_000 + "}",
         "[" + "[]," * 400_000 + "[]]",
@@ -90,7 +91,7 @@ def test_yaml_that_explodes_is_refused_by_every_reader(name: str, tmp_path: Path
         "nul",
         '"' + "x" * 2_000_000 + '"',
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_json_that_is_none_or_too_much_is_refused(text: str) -> None:
     with pytest.raises(UserError):
@@ -225,3 +226,16 @@ def test_where_uploads_are_kept_is_not_told() -> None:
         assert "/srv" not in message and "pointsmith-" not in message and "uploads" not in message
         assert "chair.obj" in message and "b.obj" in message and "c.obj" in message
     assert str(UserError("no such file", got="/home/ada/chair.obj")) == "no such file: '/home/ada/chair.obj'."
+
+
+def test_a_setting_without_an_end_is_refused() -> None:
+    for value in (float("inf"), float("nan")):
+        with pytest.raises(UserError):
+            parse_config({"checkpoint_seconds": value})
+
+
+def test_a_card_of_many_blocks_is_read_in_part(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_text("```yaml\n[1, 2]\n```\n" * 40_000)
+    with cheap(), pytest.raises(UserError):
+        reread(card)

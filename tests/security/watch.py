@@ -90,4 +90,4 @@ def offering(content: bytes) -> Iterator[tuple[str, list[str]]]:
             yield f"http://127.0.0.1:{server.server_port}", asked
         finally:
             server.shutdown()
-            thread.join()
+            thread.join(60)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zipfile
@@ -19,11 +20,11 @@ from tests.support.waiting import FAST, until
 TINY = yaml.safe_load((CHAOS / "tiny.yaml").read_text())
 
 
-def _reader(data: Path) -> psutil.Process | None:
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "pointsmith.core.data.apart" in words and any(str(data) in word for word in words):
-            return process
+def _reader() -> psutil.Process | None:
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "pointsmith.core.data.apart:answer" in process.cmdline():
+                return process
     return None
 
 
@@ -40,8 +41,8 @@ def test_an_upload_is_read_apart_and_can_be_cancelled_meanwhile(data: Path, monk
     settings = {"kind": "folder", "path": str(upload / "scans.zip"), "preparation": {"points": 64}}
     with Service(data, 1, timing=FAST) as service:
         run = service.store.create({**TINY, "data": settings, "epochs": 1})
-        until(lambda: _reader(data) is not None, "the reader")
-        reader = _reader(data)
+        until(lambda: _reader() is not None, "the reader")
+        reader = _reader()
         assert reader is not None
         seen = reader.environ()
         assert "HF_TOKEN" not in seen and not [key for key in seen if "REDIS" in key]

@@ -45,8 +45,8 @@ _FIELDS = ("what", "got", "expected", "remedy")
 class Limits:
     """What a child may use.
 
-    `memory_bytes` count beyond the address space that the child has once its function is imported. CPU and wall clock
-    seconds count for each request, and anew after each sign of progress where the caller listens to progress.
+    `memory_bytes` count beyond the address space that the child has once its function is imported; 0 is no limit. CPU
+    and wall clock seconds count for each request, and anew after each sign of progress where the caller listens to it.
     `file_bytes` limits each file it writes, `answer_bytes` the JSON and the raw bytes of an answer together.
     """
 
@@ -66,6 +66,10 @@ class Ended(UserError):
     def __init__(self, what: str, *, expected: str | None = None, trace: str = "") -> None:
         super().__init__(what, expected=expected, remedy="Simplify the file, or check that it is not damaged")
         self.trace = trace
+
+
+class MemoryExceeded(Ended):
+    """A child that needed more memory than it may have."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class Sandbox:
         if "refused" in answer:
             raise _refusal(answer["refused"], name)
         if "memory" in answer:
-            raise Ended(f"{name} could not be read within {self._limits}")
+            raise MemoryExceeded(f"{name} could not be read within {self._limits}")
         if "bug" in answer:
             trace = str(answer["bug"])[-_TRACE:]
             logging.getLogger(__name__).error("reading %s failed in %s:\n%s", name, self._target, trace)
@@ -267,7 +271,8 @@ def _imported(target: str) -> Function:
 
 def _restrict(limits: Limits) -> None:
     """Limit this process, for good; a system that does not know a limit goes without it."""
-    limit_memory(_address_space() + limits.memory_bytes, limits.file_bytes)
+    if limits.memory_bytes:
+        limit_memory(_address_space() + limits.memory_bytes, limits.file_bytes)
     if sys.platform == "win32":
         return
     import resource

@@ -24,6 +24,7 @@ from pointsmith.core.data.apart import load_apart, read_apart
 from pointsmith.core.data.child import SCRATCH
 from pointsmith.core.data.config import DataConfig, DemoData, FolderData, HubData
 from pointsmith.core.data.load import load
+from pointsmith.core.data.sandbox import protocol
 from pointsmith.core.errors import UserError
 from pydantic import TypeAdapter
 
@@ -148,11 +149,9 @@ def test_the_child_has_no_secrets_and_what_it_says_wrong_is_refused(
         script = tmp_path / f"{deed}.py"
         script.write_text(_TAKEN_OVER)
         monkeypatch.setattr(
-            apart.subprocess,
+            protocol.subprocess,
             "Popen",
-            lambda command, **rest: real(
-                [sys.executable, str(script), deed, str(mark), str(told), command[-1]], **rest
-            ),
+            lambda command, **rest: real([sys.executable, str(script), deed, str(mark), str(told)], **rest),
         )
 
     for deed in ("pickle", "link", "labels", "shape", "nonsense", "silence"):
@@ -168,8 +167,9 @@ def test_the_child_has_no_secrets_and_what_it_says_wrong_is_refused(
 _TAKEN_OVER = """
 import json, os, sys
 import numpy as np
-deed, mark, told, place = sys.argv[1:]
-sys.stdin.readline()
+deed, mark, told = sys.argv[1:]
+sys.stdin.readline()  # the limits
+place = json.loads(sys.stdin.readline())["folder"]
 open(told, "w").write(json.dumps(dict(os.environ)))
 points, labels = np.zeros((2, 40, 3), "f4"), np.array([0, 9 if deed == "labels" else 1])
 class Boom:
@@ -185,7 +185,7 @@ np.save(f"{place}/train-labels.npy", labels)
 said = {"classes": ["a", "b"], "notes": [], "splits": {"train": {"kind": "clouds", "names": ["x", "y"]}}}
 open(f"{place}/read.json", "w").write("[1" if deed == "nonsense" else json.dumps(said))
 if deed != "silence":
-    print(json.dumps({"done": True}), flush=True)
+    print(json.dumps({"done": None, "bytes": 0}), flush=True)
 """
 
 

@@ -333,7 +333,7 @@ def test_a_list_in_an_archive_stays_inside_it(tmp_path: Path):
     inner = tmp_path / "d"
     inner.mkdir()
     (inner / "list.csv").write_text("file,label\n../secret.npy,a\n")
-    with pytest.raises(UserError, match="names a file outside its folder"):
+    with pytest.raises(UserError, match=r"secret\.npy"):
         load(set_of(inner))
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from pointsmith.core.data.cloud_list import read_cloud_list
 from pointsmith.core.data.config import DataConfig
 from pointsmith.core.data.files import read_points
+from pointsmith.core.data.kinds import data_kind
 from pointsmith.core.data.load import read
 from pointsmith.core.data.names import MODELNET40
 from pointsmith.core.data.root import confinement, inside, listed_file
@@ -290,3 +291,19 @@ def test_names_are_judged_by_where_they_lie(tmp_path: Path) -> None:
         assert listed_file(base, honest, "list.csv") == base / honest == inside(base, honest, "list.csv")
     with pytest.raises(UserError):
         read_cloud_list(base / "absent.csv")
+
+
+def test_a_zip_that_promises_a_huge_directory_is_not_opened(tmp_path: Path) -> None:
+    honest = tmp_path / "honest.zip"
+    with zipfile.ZipFile(honest, "w") as archive:
+        for i in range(300):
+            archive.writestr(f"a/{i}.xyz", "0 0 0")
+    assert data_kind(honest) == "folder"
+    content = honest.read_bytes()
+    at = content.rfind(b"PK\x05\x06")
+    claimed = content[: at + 12] + (1 << 30).to_bytes(4, "little") + content[at + 16 :]
+    (tmp_path / "claims.zip").write_bytes(claimed)
+    with pytest.raises(UserError):
+        data_kind(tmp_path / "claims.zip")
+    (tmp_path / "broken.zip").write_bytes(content[:100] + content[at:])
+    assert data_kind(tmp_path / "broken.zip") in ("folder", None)
