@@ -93,11 +93,10 @@ class Access:
         except (OSError, RuntimeError, ValueError) as error:  # a name too long, of no user, or with a NUL
             raise UserError("This is the path of no file", got=str(path), remedy="Check its spelling") from error
         if not self._allowed(place):
-            known = ", ".join(str(root) for root in self.roots)
             raise UserError(
                 "This place may not be used from the page",
                 got=str(path),
-                expected=f"an upload, or a place below {known}" if known else "an upload",
+                expected="an upload, or a place below a folder that this server allows" if self.roots else "an upload",
                 remedy="Upload the file, or ask whoever runs this server to add its folder with --data-root",
             )
 
