@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 from pointsmith.core.config import RunConfig, parse_config
+from pointsmith.core.data.config import FolderData
+from pointsmith.core.data.load import read
 from pointsmith.core.errors import UserError
 from pointsmith.ui.access import AUTH, Access, access_of
 from pointsmith.ui.accounts import COOKIE, Accounts, hashed, matches
@@ -331,11 +333,13 @@ def test_only_uploads_and_named_folders_may_be_typed(store: RunStore, tmp_path: 
         with pytest.raises(UserError, match="may not be used"):
             access.check_place(place)
     for line in ("/etc/passwd,a", "../secret.npy,b", '"../../x.ply",c'):
-        (upload / "list.csv").write_text(f"file,label\n{line}\n")
-        with pytest.raises(UserError, match="outside its folder"):
-            access.check_place(upload / "list.csv")
-    (upload / "list.csv").write_text("file,label\nsub/a.npy,a\n")
-    access.check_place(upload / "list.csv")
+        # What an upload's list names is checked by its reader, what the operator's own list names by the page.
+        for folder, check in ((upload, read), (root, access.check_data)):
+            (folder / "list.csv").write_text(f"file,label\n{line}\n")
+            with pytest.raises(UserError):
+                check(FolderData(path=folder / "list.csv"))
+    (root / "list.csv").write_text("file,label\nsub/a.npy,a\nset/b.npy,b\n")
+    access.check_data(FolderData(path=root / "list.csv"))
     free = Access(store.data_dir / "uploads")
     free.check_place(Path("/etc/passwd"))
 
